@@ -1,0 +1,23 @@
+"""The time that due times, ages and leases go by: steady when somebody sets the wall clock."""
+
+from __future__ import annotations
+
+import time
+
+# CLOCK_BOOTTIME counts suspended time too, as a due time must; macOS's CLOCK_MONOTONIC does as well.
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class Clock:
+    """Unix seconds: the wall clock as it was at the start, carried on by the machine's uptime."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.clock_gettime(_STEADY)
+
+    def now(self) -> float:
+        """Now, in Unix seconds; an hour's jump of the wall clock does not show."""
+        return self._offset + time.clock_gettime(_STEADY)
+
+    def drift(self) -> float:
+        """Seconds by which the wall clock has moved away since the start."""
+        return time.time() - self.now()

@@ -1,0 +1,170 @@
+"""The values that travel through Relay: requests, events, deliveries, attempts and their ends.
+
+Times are Unix seconds as float, durations seconds. What came from the wire is bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Header names (lower case) and values in the order received, duplicates included."""
+
+
+class EventState(StrEnum):
+    """Where an accepted event went: to at least one destination, or to none."""
+
+    ROUTED = "routed"
+    FILTERED = "filtered"
+
+
+class DeliveryState(StrEnum):
+    """The four states of a delivery; only `pending` ever changes by itself."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+class Outcome(StrEnum):
+    """How one attempt ended; every attempt ends in exactly one of these."""
+
+    DELIVERED = "delivered"
+    HTTP_STATUS = "http_status"
+    TIMEOUT = "timeout"
+    CONNECT_ERROR = "connect_error"
+    DNS_ERROR = "dns_error"
+    TLS_ERROR = "tls_error"
+    READ_ERROR = "read_error"
+    BLOCKED_ADDRESS = "blocked_address"
+    TRANSFORM_ERROR = "transform_error"
+    EXPIRED = "expired"
+    BACKLOG_FULL = "backlog_full"
+    INTERRUPTED = "interrupted"
+
+
+class Decision(StrEnum):
+    """What follows from an attempt."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One HTTP request as it reached the ingress.
+
+    `path` is the decoded path from `/hooks` on, `url` the full URL that the sender used (scheme,
+    host, raw path and query), which some schemes sign; `remote` is the peer's address.
+    """
+
+    method: str
+    path: str
+    query: bytes
+    headers: Headers
+    body: bytes
+    url: str
+    remote: str | None
+    received_at: float
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header, by its lower-case name."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One accepted webhook, as the journal keeps it (plain secrets are gone from headers and query).
+
+    `reason` says why a filtered event went nowhere: `no_match`, `route_error` or `conflict`.
+    `seq` is the journal's own order; None until stored.
+    """
+
+    id: str
+    source: str
+    type: str | None
+    provider_id: str | None
+    received_at: float
+    method: str
+    path: str
+    query: bytes
+    headers: Headers
+    body: bytes
+    remote: str | None
+    state: EventState = EventState.ROUTED
+    reason: str | None = None
+    seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """A transformed request as it was first sent, so that every retry sends the same bytes."""
+
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One event on its way to one destination.
+
+    attempts     attempts begun, which is also the number of the latest one
+    finished     attempts that count towards `max_attempts` since the age was last set
+    age_from     when `max_age` began to count
+    due_at       when it may be tried next; None unless pending
+    owner        the node that holds it now; None while it waits
+    fence        grows with each claim; a settle must carry the one it was claimed under
+    owners_lost  how often its owner died holding it; 2 makes it suspect, 5 dead as poison
+    """
+
+    id: str
+    event_id: str
+    source: str
+    route: str
+    destination: str
+    key: str
+    created_at: float
+    age_from: float
+    state: DeliveryState = DeliveryState.PENDING
+    attempts: int = 0
+    finished: int = 0
+    due_at: float | None = None
+    owner: str | None = None
+    fence: int = 0
+    owners_lost: int = 0
+    outcome: Outcome | None = None
+    status: int | None = None
+    error: str | None = None
+    finished_at: float | None = None
+    rendered: Rendered | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try at one delivery. `response` is the first 4 KiB of what came back; `note` a remark."""
+
+    delivery_id: str
+    number: int
+    started_at: float
+    duration: float
+    outcome: Outcome
+    node: str
+    status: int | None = None
+    error: str | None = None
+    note: str | None = None
+    response: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dedup:
+    """The key by which a second posting of one event is known, and until when."""
+
+    key: str
+    body_hash: bytes
+    expires_at: float
