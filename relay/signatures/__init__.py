@@ -1,0 +1,16 @@
+"""Verification schemes, each with its signer: from whom a request is and what it is called."""
+
+from relay.signatures.kinds import KINDS, KindInfo, Option, OptionType, build
+from relay.signatures.scheme import Answer, Identity, Scheme, Verified
+
+__all__ = [
+    "KINDS",
+    "Answer",
+    "Identity",
+    "KindInfo",
+    "Option",
+    "OptionType",
+    "Scheme",
+    "Verified",
+    "build",
+]

@@ -1,0 +1,104 @@
+"""Requests as they reach a scheme, and what a scheme says to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from relay import signatures
+from relay.errors import SignatureError
+from relay.model import Headers, Request
+from relay.signatures import Scheme
+
+NOW = 1_700_000_000.0
+URL = "https://relay.example.com/hooks/test"
+WHSEC = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+EXAMPLES: dict[str, dict[str, object]] = {
+    "standard-webhooks": {"secrets": [WHSEC]},
+    "svix": {"secrets": [WHSEC]},
+    "github": {"secrets": [b"secret"]},
+    "gitlab": {"secrets": [WHSEC]},
+    "stripe": {"secrets": [b"whsec_not_decoded"]},
+    "slack": {"secrets": [b"secret"]},
+    "shopify": {"secrets": [b"secret"]},
+    "twilio": {"secrets": [b"secret"]},
+    "hmac": {
+        "secrets": [b"secret"],
+        "header": "X-Signature",
+        "signed": "{method} {url} {id} {timestamp} {body}",
+        "timestamp_header": "X-Time",
+        "id_header": "X-Id",
+    },
+    "basic": {"username": "relay", "secrets": [b"secret"]},
+    "bearer": {"secrets": [b"secret"]},
+    "api-key": {"header": "X-Api-Key", "secrets": [b"secret"]},
+    "none": {},
+}
+"""Options for every kind; a test holds that none is missing."""
+
+
+def scheme(kind: str, **options: object) -> Scheme:
+    """A scheme with the options of its example, but for those given."""
+    return signatures.build(kind, {**EXAMPLES[kind], **options})
+
+
+def request(body: bytes, headers: Headers, *, url: str = URL, method: str = "POST") -> Request:
+    """A request as the ingress hands it over."""
+    return Request(
+        method=method,
+        path="/hooks/test",
+        query=url.partition("?")[2].encode(),
+        headers=headers,
+        body=body,
+        url=url,
+        remote="192.0.2.1",
+        received_at=NOW,
+    )
+
+
+def signed(scheme: Scheme, body: bytes, *, url: str = URL, now: float = NOW, **more: Any) -> Request:
+    """A request that the scheme signed itself."""
+    url = scheme.target(url, body)
+    headers = scheme.sign(body, now=now, event_id=more.pop("event_id", "msg_1"), url=url, **more)
+    return request(body, headers, url=url)
+
+
+def without(headers: Headers, name: bytes) -> Headers:
+    """The headers but for one."""
+    return tuple(pair for pair in headers if pair[0] != name)
+
+
+def swapped(headers: Headers, name: bytes, value: bytes) -> Headers:
+    """The headers with another value for one."""
+    assert any(pair[0] == name for pair in headers)
+    return tuple((key, value if key == name else old) for key, old in headers)
+
+
+def verdict(scheme: Scheme, asked: Request, *, now: float = NOW) -> int | str | None:
+    """The index of the secret that matched, or the reason of the refusal."""
+    try:
+        return scheme.verify(asked, now=now).secret_index
+    except SignatureError as error:
+        return error.reason
+
+
+def parser(asked: Request) -> Callable[[], object]:
+    """What parses the body when a scheme asks for it."""
+
+    def parsed() -> object:
+        if dict(asked.headers).get(b"content-type") == b"application/x-www-form-urlencoded":
+            return dict(reversed(parse_qsl(asked.body.decode(), keep_blank_values=True)))
+        try:
+            return json.loads(asked.body)
+        except ValueError:
+            return None
+
+    return parsed
+
+
+def unparsed() -> object:
+    """Fail the test: the headers suffice."""
+    raise AssertionError("the body was parsed though the headers suffice")
