@@ -121,6 +121,7 @@ class Delivery:
     owner        the node that holds it now; None while it waits
     fence        grows with each claim; a settle must carry the one it was claimed under
     owners_lost  how often its owner died holding it; 2 makes it suspect, 5 dead as poison
+    transform    whether its route had a transform when it was planned
     """
 
     id: str
@@ -142,6 +143,7 @@ class Delivery:
     status: int | None = None
     error: str | None = None
     finished_at: float | None = None
+    transform: bool = False
     rendered: Rendered | None = None
 
 

@@ -1,0 +1,144 @@
+"""What commands print: tables on a terminal, plain columns in a pipe, one JSON document on demand."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs: all at once takes a second
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from relay.cli.text import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_T = TypeVar("_T")
+
+_LONG = 1000
+"""Items from which on work is worth a progress bar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table; `style` colours known words of our own, never what came from outside."""
+
+    title: str
+    right: bool = False
+    styled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a timeline: how deep it stands, what it says and in which colour."""
+
+    text: str
+    depth: int = 0
+    style: str = ""
+
+
+def _style(word: str) -> str:
+    """The colour of a state; other words have none."""
+    match word.partition(" ")[0]:
+        case "delivered" | "yes":
+            return "green"
+        case "dead" | "no":
+            return "bold red"
+        case "pending":
+            return "yellow"
+        case "filtered" | "cancelled":
+            return "dim"
+        case _:
+            return ""
+
+
+def _terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def document(value: object) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=not _utf8()))
+
+
+def _utf8() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def note(text: str) -> None:
+    """Say something beside the result, on stderr."""
+    typer.echo(clean(text), err=True)
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """Print rows under their columns' titles; every cell is made inert first."""
+    cells = [[clean(cell) for cell in row] for row in rows]
+    if _terminal():
+        _rich_table(columns, cells, title)
+    else:
+        _plain_table(columns, cells, title)
+
+
+def _rich_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left")
+    for column in columns:
+        shown.add_column(Text(column.title), justify="right" if column.right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(
+            *(
+                Text(cell, style=_style(cell) if column.styled else "")
+                for column, cell in zip(columns, row, strict=True)
+            )
+        )
+    _console().print(shown)
+
+
+def _plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:
+    if title:
+        typer.echo(title)
+    lines = [[column.title for column in columns], *rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    for line in lines:
+        cells = (
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for column, cell, width in zip(columns, line, widths, strict=True)
+        )
+        typer.echo("  ".join(cells).rstrip())
+
+
+def timeline(lines: Sequence[Line]) -> None:
+    """Print lines one under another; their text is already inert."""
+    if not _terminal():
+        for line in lines:
+            typer.echo("  " * line.depth + line.text)
+        return
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = _console()
+    for line in lines:
+        console.print(Padding(Text(line.text, style=line.style, overflow="fold"), (0, 0, 0, 2 * line.depth)))
+
+
+def progress(items: Iterable[_T], *, total: int, what: str) -> Iterable[_T]:
+    """The items, with a bar on stderr while they are worked through, if somebody watches and it is long."""
+    if total < _LONG or not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, description=what, total=total, console=Console(stderr=True))

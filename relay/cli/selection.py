@@ -1,0 +1,73 @@
+"""Which deliveries a `retry` or a `replay` is about: those of the IDs, or those the filter finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from relay.model import Delivery, Event
+
+if TYPE_CHECKING:
+    from relay.journal import Filter, Reader
+
+BATCH = 500
+"""Rows a page and a transaction: small, so that the service beside it never waits long."""
+
+_T = TypeVar("_T")
+
+
+def batches(items: Iterable[_T]) -> Iterator[list[_T]]:
+    """Cut a stream into lists of at most BATCH."""
+    stream = iter(items)
+    while batch := list(islice(stream, BATCH)):
+        yield batch
+
+
+def deliveries_of_ids(reader: Reader, identifiers: Sequence[str]) -> tuple[list[Delivery], list[str]]:
+    """What the IDs name, each delivery once; and the IDs that name nothing.
+
+    An event's ID, or the provider's own, stands for all its deliveries; `dlv_...` for itself.
+    """
+    found: dict[str, Delivery] = {}
+    unknown = []
+    for identifier in identifiers:
+        events = reader.find_event(identifier)
+        deliveries = [one for event_id in events for one in reader.deliveries_of(event_id)]
+        if identifier.startswith("dlv_"):
+            deliveries = [one for one in deliveries if one.id == identifier]
+        found.update((one.id, one) for one in deliveries)
+        if not events:
+            unknown.append(identifier)
+    return list(found.values()), unknown
+
+
+def events_of_ids(reader: Reader, identifiers: Sequence[str]) -> tuple[list[Event], list[str]]:
+    """The events that the IDs name, each once; and the IDs that name nothing."""
+    found: dict[str, Event] = {}
+    unknown = []
+    for identifier in identifiers:
+        events = [event for event_id in reader.find_event(identifier) if (event := reader.event(event_id))]
+        found.update((event.id, event) for event in events)
+        if not events:
+            unknown.append(identifier)
+    return list(found.values()), unknown
+
+
+def all_deliveries(reader: Reader, chosen: Filter) -> Iterator[Delivery]:
+    """Every delivery that the filter finds, newest first, read a page at a time."""
+    return _pages(lambda before: reader.deliveries(chosen, BATCH, before), lambda one: one.id)
+
+
+def all_events(reader: Reader, chosen: Filter) -> Iterator[Event]:
+    """Every event that the filter finds, newest first, read a page at a time."""
+    return _pages(lambda before: reader.events(chosen, BATCH, before), lambda one: one.id)
+
+
+def _pages(page: Callable[[str | None], Sequence[_T]], place: Callable[[_T], str]) -> Iterator[_T]:
+    before: str | None = None
+    while rows := page(before):
+        yield from rows
+        if len(rows) < BATCH:
+            return
+        before = place(rows[-1])

@@ -1,0 +1,72 @@
+"""`relay serve` and `relay demo`: what runs until it is told to stop."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs: all at once takes a second
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from relay.cli.access import load_settings
+from relay.cli.options import ConfigOption, JournalOption
+
+
+def serve(
+    *,
+    config_path: ConfigOption = None,
+    journal: JournalOption = None,
+    host: Annotated[str | None, typer.Option(help="Address of the ingress.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the ingress.")] = None,
+    admin_host: Annotated[str | None, typer.Option(help="Address of the operator listener.")] = None,
+    admin_port: Annotated[int | None, typer.Option(help="Port of the operator listener.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="A port for /metrics alone.")] = None,
+    public_url: Annotated[str | None, typer.Option(help="The address that senders use and sign.")] = None,
+    trusted_proxies: Annotated[
+        str | None, typer.Option(help="Networks whose X-Forwarded-For counts, by commas.")
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(help="json or console.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    grace: Annotated[str | None, typer.Option(help="For attempts in flight at the end, as 25s.")] = None,
+    max_backlog: Annotated[
+        int | None, typer.Option(help="Pending deliveries above which it answers 503.")
+    ] = None,
+) -> None:
+    """Run the service.
+
+    Each flag overrides the RELAY_ variable of its name.
+    """
+    settings = load_settings(
+        config=config_path,
+        journal=journal,
+        host=host,
+        port=port,
+        admin_host=admin_host,
+        admin_port=admin_port,
+        metrics_port=metrics_port,
+        public_url=public_url,
+        trusted_proxies=trusted_proxies,
+        log_format=log_format,
+        log_level=log_level,
+        grace=grace,
+        max_backlog=max_backlog,
+    )
+    from relay import service
+
+    raise typer.Exit(service.serve(settings))
+
+
+def demo(
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when all is delivered, instead of staying up.")
+    ] = False,
+) -> None:
+    """Show Relay at work, in a temporary folder.
+
+    Signed GitHub, Stripe, Slack and Standard Webhooks events go through the real service to a
+    receiver that fails at first; --once ends with 0 when all were delivered.
+    """
+    from relay import demo as show
+
+    raise typer.Exit(show.run(once=once, say=typer.echo))

@@ -1,0 +1,69 @@
+"""Commands about the configuration itself: `init`, `check` and `schema`."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs: all at once takes a second
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relay.cli import render
+from relay.cli.access import load_settings
+from relay.cli.options import ConfigOption
+from relay.cli.text import clean, counted
+from relay.errors import UsageError
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")] = Path(),
+) -> None:
+    """Write a commented config/relay.yaml to start from."""
+    from relay import config
+
+    target = directory / "config" / "relay.yaml"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("x", encoding="utf-8") as file:
+            file.write(config.starter())
+    except FileExistsError:
+        raise UsageError(f"{target} is there already: nothing was written") from None
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
+    typer.echo(f"Wrote {clean(str(target))}. Next: edit it, then `relay check` and `relay serve`.")
+
+
+def check(
+    *,
+    config_path: ConfigOption = None,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Show the merged file, secrets masked.")
+    ] = False,
+    allow_unset: Annotated[
+        bool, typer.Option("--allow-unset", help="Accept unset ${VARIABLES}, as in CI.")
+    ] = False,
+) -> None:
+    """Validate the configuration."""
+    from relay import config
+
+    path = load_settings(config=config_path).config
+    configuration = config.load(path, os.environ, allow_unset=allow_unset)
+    if resolved:
+        typer.echo(config.resolved(path, os.environ).rstrip("\n"))
+        return
+    routes = sum(len(some) for some in configuration.routes.values())
+    parts = (
+        counted(len(configuration.sources), "source"),
+        counted(len(configuration.destinations), "destination"),
+        counted(routes, "route"),
+    )
+    typer.echo(f"{clean(str(path))}: {', '.join(parts)}, no mistakes")
+
+
+def schema() -> None:
+    """Print the JSON Schema of the file."""
+    from relay import config
+
+    render.document(config.json_schema())

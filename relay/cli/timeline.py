@@ -1,0 +1,206 @@
+"""The story of one event: how it came, where it went, every attempt, and what is next."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from relay.cli.render import Line
+from relay.cli.text import clean, counted, decoded, first_line, iso, moment, relative, size, span
+from relay.model import Attempt, Delivery, DeliveryState, Event, EventState, Headers, Outcome
+
+Json = dict[str, object]
+
+_FILTERED = {
+    "no_match": "no route of this source matched",
+    "route_error": "a route's `when` failed on it, none matched (the log has route.error)",
+    "conflict": "its dedup key was seen before with another body",
+}
+
+
+_DEAD = {
+    "max_attempts": "max_attempts were made",
+    "give_up_on": "its status stands in give_up_on",
+    "expired": "it became older than max_age",
+    "poison": "its process died with it again and again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """An event with its deliveries, each with its attempts in order."""
+
+    event: Event
+    deliveries: tuple[tuple[Delivery, tuple[Attempt, ...]], ...]
+
+
+def lines(journey: Journey, now: float) -> Iterator[Line]:
+    """The timeline of one event, from its arrival to what is next."""
+    yield from _arrival(journey, now)
+    for delivery, attempts in journey.deliveries:
+        yield Line("")
+        yield from _delivery(delivery, attempts, now)
+
+
+def _arrival(journey: Journey, now: float) -> Iterator[Line]:
+    event = journey.event
+    yield Line(f"{event.id}  {clean(event.source)}  {clean(event.type or '(no type)')}", style="bold")
+    sender = f" from {clean(event.remote)}" if event.remote else ""
+    came = f"{moment(event.received_at)} ({relative(event.received_at, now)})"
+    yield Line(f"received     {came}{sender}, {clean(event.method)} /hooks{clean(event.path)}", depth=1)
+    if event.provider_id:
+        yield Line(f"provider id  {clean(event.provider_id)}", depth=1)
+    kind = next((decoded(value) for name, value in event.headers if name == b"content-type"), "")
+    yield Line(f"body         {size(len(event.body))} {kind}".rstrip(), depth=1)
+    yield Line(f"match        {_match(journey)}", depth=1)
+
+
+def _match(journey: Journey) -> str:
+    match journey.event.state:
+        case EventState.FILTERED:
+            reason = journey.event.reason or "no_match"
+            return f"filtered: {_FILTERED.get(reason, clean(reason))}"
+        case EventState.ROUTED:
+            routes = dict.fromkeys(clean(delivery.route) for delivery, _ in journey.deliveries)
+            total = counted(len(journey.deliveries), "delivery", "deliveries")
+            return f"routed by {', '.join(routes)}: {total}" if routes else "routed"
+        case _ as never:
+            assert_never(never)
+
+
+def _delivery(delivery: Delivery, attempts: Sequence[Attempt], now: float) -> Iterator[Line]:
+    style = {
+        DeliveryState.DELIVERED: "bold green",
+        DeliveryState.DEAD: "bold red",
+        DeliveryState.PENDING: "bold yellow",
+        DeliveryState.CANCELLED: "dim",
+    }[delivery.state]
+    head = f"{delivery.id}  -> {clean(delivery.destination)}  {delivery.state.value}"
+    yield Line(head, depth=1, style=style)
+    yield Line(f"route {clean(delivery.route)}, key {clean(delivery.key)}", depth=2, style="dim")
+    for attempt in attempts:
+        yield from _attempt(attempt)
+    yield Line(_next(delivery, attempts, now), depth=2, style=style)
+
+
+def _attempt(attempt: Attempt) -> Iterator[Line]:
+    said = clean(attempt.outcome.value) + (f" {attempt.status}" if attempt.status is not None else "")
+    error = f"  {clean(attempt.error)}" if attempt.error else ""
+    style = "green" if attempt.outcome is Outcome.DELIVERED else ""
+    text = f"#{attempt.number}  {moment(attempt.started_at)}  {said}  {span(attempt.duration)}{error}"
+    yield Line(text, depth=2, style=style)
+    if answer := first_line(attempt.response):
+        yield Line(f"answered: {answer}", depth=4, style="dim")
+    if attempt.note:
+        yield Line(f"note: {clean(attempt.note)}", depth=4, style="dim")
+
+
+def _next(delivery: Delivery, attempts: Sequence[Attempt], now: float) -> str:
+    ended = delivery.finished_at
+    at = f" {moment(ended)}" if ended is not None else ""
+    match delivery.state:
+        case DeliveryState.PENDING:
+            return _waiting(delivery, now)
+        case DeliveryState.DELIVERED:
+            return f"delivered{at} after {counted(len(attempts) or delivery.attempts, 'attempt')}"
+        case DeliveryState.DEAD:
+            since = f" since{at} ({relative(ended, now)})" if ended is not None else ""
+            why = f", {_DEAD.get(delivery.error, clean(delivery.error))}" if delivery.error else ""
+            return f"dead{since}{why}: run `relay retry {delivery.id}`"
+        case DeliveryState.CANCELLED:
+            return f"cancelled{at}"
+        case _ as never:
+            assert_never(never)
+
+
+def _waiting(delivery: Delivery, now: float) -> str:
+    if delivery.owner is not None:
+        return f"attempt {delivery.attempts} is in flight (node {clean(delivery.owner[:8])})"
+    if delivery.due_at is None:
+        return "pending, without a due time"
+    if delivery.due_at <= now:
+        return (
+            f"due since {moment(delivery.due_at)} ({relative(delivery.due_at, now)}): waits for a free slot"
+        )
+    return f"tried next at {moment(delivery.due_at)} ({relative(delivery.due_at, now)})"
+
+
+def event_json(event: Event) -> Json:
+    """An event for programs, without its headers and body."""
+    return {
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+        "provider_id": event.provider_id,
+        "received_at": iso(event.received_at),
+        "method": event.method,
+        "path": f"/hooks{event.path}",
+        "remote": event.remote,
+        "size": len(event.body),
+        "state": event.state.value,
+        "reason": event.reason,
+    }
+
+
+def delivery_json(delivery: Delivery) -> Json:
+    """A delivery for programs."""
+    return {
+        "id": delivery.id,
+        "event_id": delivery.event_id,
+        "source": delivery.source,
+        "route": delivery.route,
+        "destination": delivery.destination,
+        "key": delivery.key,
+        "state": delivery.state.value,
+        "attempts": delivery.attempts,
+        "created_at": iso(delivery.created_at),
+        "due_at": iso(delivery.due_at),
+        "in_flight": delivery.owner is not None,
+        "outcome": delivery.outcome.value if delivery.outcome else None,
+        "status": delivery.status,
+        "error": delivery.error,
+        "finished_at": iso(delivery.finished_at),
+    }
+
+
+def attempt_json(attempt: Attempt) -> Json:
+    """An attempt for programs."""
+    return {
+        "number": attempt.number,
+        "started_at": iso(attempt.started_at),
+        "duration": attempt.duration,
+        "outcome": attempt.outcome.value,
+        "status": attempt.status,
+        "error": attempt.error,
+        "note": attempt.note,
+        "response": attempt.response.decode(errors="replace"),
+        "node": attempt.node,
+    }
+
+
+def journey_json(journey: Journey) -> Json:
+    """The whole story for programs, with headers and body as they came."""
+    event = journey.event
+    return {
+        **event_json(event),
+        "query": event.query.decode(errors="replace"),
+        "headers": _headers(event.headers),
+        **_body(event.body),
+        "deliveries": [
+            {**delivery_json(delivery), "history": [attempt_json(attempt) for attempt in attempts]}
+            for delivery, attempts in journey.deliveries
+        ],
+    }
+
+
+def _headers(headers: Headers) -> list[list[str]]:
+    return [[name.decode("latin-1"), value.decode(errors="replace")] for name, value in headers]
+
+
+def _body(body: bytes) -> Json:
+    try:
+        return {"body": body.decode(), "body_encoding": "utf-8"}
+    except UnicodeDecodeError:
+        return {"body": base64.b64encode(body).decode(), "body_encoding": "base64"}

@@ -1,0 +1,104 @@
+"""Fills in `${NAME}`, `${NAME:-default}` and `${file:PATH}` after the parse: no value can add keys."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay.config.nodes import Entry, Interpolated, Items, Leaf, Node, Table, join
+from relay.config.report import Report, nearest, quoted
+
+# `${{` is a dollar sign before a hole, and `$${` writes a literal `${`.
+_REFERENCE = re.compile(r"\$\$\{(?!\{)|\$\{(?!\{)(?P<inside>[^}\n]*)(?P<end>\}?)")
+_NAME = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<fallback>:-.*)?")
+_BIGGEST_FILE = 1024 * 1024
+
+STAND_IN = "dW5zZXQtdW5zZXQtdW5zZXQtdW5zZXQtdW5zZXQtMTI="
+"""What stands for an unset variable, so that the rest can still be checked; base64, as some keys are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpolation:
+    """Where values come from: the environment, and files beside the YAML file or anywhere else."""
+
+    environ: Mapping[str, str]
+    folder: Path
+    allow_unset: bool
+    report: Report
+
+    def fill(self, node: Node, key: str = "") -> Node:
+        """The same tree with every reference replaced."""
+        match node:
+            case Leaf(value=str() as text) if "${" in text:
+                return Leaf(node.place, self._text(text, node, key), None)
+            case Leaf():
+                return node
+            case Items():
+                filled = (self.fill(item, f"{key}[{index}]") for index, item in enumerate(node.nodes))
+                return Items(node.place, tuple(filled))
+            case Table():
+                entries = {
+                    name: Entry(entry.place, self.fill(entry.node, join(key, name)))
+                    for name, entry in node.entries.items()
+                }
+                return Table(node.place, entries)
+
+    def _text(self, text: str, leaf: Leaf, key: str) -> str:
+        pieces: list[str] = []
+        position, unset, filled = 0, False, False
+        for found in _REFERENCE.finditer(text):
+            pieces.append(text[position : found.start()])
+            position = found.end()
+            if found["inside"] is None:
+                pieces.append("${")
+                continue
+            filled = True
+            value = self._value(found["inside"] if found["end"] else "", leaf, key)
+            unset = unset or value is None
+            pieces.append(STAND_IN if value is None else value)
+        pieces.append(text[position:])
+        whole = "".join(pieces)
+        alone = len(pieces) == 3 and not pieces[0] and not pieces[2]  # noqa: PLR2004
+        return Interpolated(whole, written=text, unset=unset and alone) if filled else whole
+
+    def _value(self, inside: str, leaf: Leaf, key: str) -> str | None:
+        if inside.startswith("file:"):
+            return self._file(inside.removeprefix("file:").strip(), leaf, key)
+        found = _NAME.fullmatch(inside)
+        if found is None:
+            message = "expected ${NAME}, ${NAME:-default} or ${file:PATH}; $${ writes a literal ${"
+            self.report.add(leaf.place, message, key=key, spoil=True)
+            return None
+        value = self.environ.get(found["name"])
+        if found["fallback"] is not None:
+            return value or found["fallback"][2:]
+        if value is None and not self.allow_unset:
+            close = nearest(found["name"], self.environ)
+            message = f"the environment variable {found['name']} is not set"
+            self.report.add(leaf.place, message, key=key, nearest=close, spoil=True)
+        return value
+
+    def _file(self, name: str, leaf: Leaf, key: str) -> str | None:
+        try:
+            with (self.folder / name).open("rb") as file:
+                content = file.read(_BIGGEST_FILE + 1)
+        except (OSError, ValueError) as error:
+            if self.allow_unset and isinstance(error, FileNotFoundError):
+                return None
+            reason = (
+                os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no usable path"
+            )
+            message = f"the file {quoted(name)} cannot be read: {reason}"
+            self.report.add(leaf.place, message, key=key, spoil=True)
+            return None
+        try:
+            if len(content) <= _BIGGEST_FILE:
+                return content.decode().rstrip("\r\n")
+            reason = "larger than 1MiB"
+        except UnicodeDecodeError:
+            reason = "not UTF-8 text"
+        self.report.add(leaf.place, f"the file {quoted(name)} is {reason}", key=key, spoil=True)
+        return None

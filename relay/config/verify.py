@@ -1,0 +1,133 @@
+"""The `verify` of a source: one model for each kind of scheme, made from what the schemes say they take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SecretStr,
+    create_model,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from relay.config.addresses import HeaderName
+from relay.config.base import Model, Positive
+from relay.config.nodes import Interpolated
+from relay.config.report import nearest
+from relay.config.values import OneOrMany, Wrong, shown
+from relay.signatures import KINDS, KindInfo, Option, OptionType, Scheme, build
+
+
+def _filled(value: object) -> object:
+    """Drop empty entries, as an unused second secret leaves them; one must remain."""
+    given = value if isinstance(value, list | tuple) else [value]
+    secrets = [secret for secret in given if secret not in ("", None)]
+    if not secrets:
+        raise Wrong("expected at least one secret that is not empty")
+    return secrets
+
+
+Secrets = Annotated[tuple[SecretStr, ...], OneOrMany(), BeforeValidator(_filled)]
+
+
+class VerifyModel(Model):
+    """A scheme with its options."""
+
+    # Its kinds have no source text that docstrings could be read from, and looking for it takes long.
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+    scheme: str
+
+    def build(self) -> Scheme:
+        """The scheme itself; ValueError where its options do not go together."""
+        options = {name: _option(getattr(self, name)) for name in self.model_fields_set - {"scheme"}}
+        return build(self.scheme, options)
+
+    @model_validator(mode="after")
+    def _builds(self) -> Self:
+        try:
+            self.build()
+        except ValueError as error:
+            raise Wrong(self._without_secrets(str(error))) from None
+        return self
+
+    def _without_secrets(self, text: str) -> str:
+        secrets = [secret.get_secret_value() for secret in getattr(self, "secrets", ())]
+        shows = any(secret in text for secret in secrets)
+        return f"the options of {self.scheme} do not go together" if shows else text
+
+
+def _option(value: object) -> object:
+    if isinstance(value, tuple):
+        return [secret.get_secret_value().encode() for secret in value]
+    return value
+
+
+def _field(option: Option) -> tuple[Any, Any]:
+    kinds: Mapping[OptionType, Any] = {
+        OptionType.SECRETS: Secrets,
+        OptionType.TEXT: str,
+        OptionType.HEADER: HeaderName,
+        OptionType.DURATION: Positive,
+        OptionType.CHOICE: Literal[option.choices],
+    }
+    kind = kinds[option.type]
+    if option.required:
+        return kind, Field(description=option.about)
+    default = f"{option.default:g}s" if isinstance(option.default, float) else option.default
+    return kind if default is not None else kind | None, Field(default=default, description=option.about)
+
+
+def _model(info: KindInfo) -> type[VerifyModel]:
+    fields: dict[str, Any] = {option.name: _field(option) for option in info.options}
+    literal: Any = Literal[info.name]
+    scheme = (literal, Field(description=info.about))
+    title = "".join(part.capitalize() for part in info.name.split("-"))
+    return create_model(f"Verify{title}", __base__=VerifyModel, __doc__=info.about, scheme=scheme, **fields)
+
+
+VERIFY_MODELS: Final[Mapping[str, type[VerifyModel]]] = MappingProxyType(
+    {name: _model(info) for name, info in KINDS.items()}
+)
+"""The model of every kind of scheme, by its name."""
+
+
+def _mapping(value: object) -> object:
+    if isinstance(value, dict):
+        return value
+    if value == "none":
+        return {"scheme": "none"}
+    if isinstance(value, str) and value in KINDS and not isinstance(value, Interpolated):
+        raise Wrong(f'expected {{scheme: {value}, secrets: "${{…}}"}}; only `none` stands alone')
+    close = (
+        nearest(value, ["none"]) if isinstance(value, str) and not isinstance(value, Interpolated) else None
+    )
+    raise Wrong(f"expected a scheme with its secrets, or `none`, found {shown(value)}", nearest=close)
+
+
+class _ByScheme:
+    """Has pydantic read the model that the scheme's name says."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        models: Any = reduce(or_, VERIFY_MODELS.values())
+        union = handler.generate_schema(Annotated[models, Field(discriminator="scheme")])
+        return core_schema.no_info_before_validator_function(_mapping, union)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"const": "none"}, handler(schema)]}
+
+
+Verify = Annotated[VerifyModel, _ByScheme()]

@@ -1,0 +1,163 @@
+"""Text with {{ holes }} of CEL, in any YAML structure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from relay.errors import ExpressionError
+from relay.expressions.program import Program, compile_program
+from relay.expressions.scan import tokens
+from relay.expressions.view import View
+
+
+def to_json(value: object) -> str:
+    """Write a value as compact JSON, always the same for the same value."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def to_text(value: object) -> str:
+    """Write a value inside text: null is empty, text is itself, all else as JSON has it."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else to_json(value)
+
+
+class _Node(Protocol):
+    def render(self, view: View) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Literal:
+    value: object
+
+    def render(self, _view: View) -> Any:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class _Hole:
+    program: Program
+
+    def render(self, view: View) -> Any:
+        return self.program.evaluate(view)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    parts: tuple[_Node, ...]
+
+    def render(self, view: View) -> str:
+        return "".join(to_text(part.render(view)) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    items: tuple[_Node, ...]
+
+    def render(self, view: View) -> list[Any]:
+        return [item.render(view) for item in self.items]
+
+
+@dataclass(frozen=True, slots=True)
+class _Map:
+    items: tuple[tuple[_Node, _Node], ...]
+
+    def render(self, view: View) -> dict[str, Any]:
+        return {to_text(key.render(view)): value.render(view) for key, value in self.items}
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A structure of literal text and holes, compiled."""
+
+    _root: _Node
+
+    @property
+    def constant(self) -> bool:
+        """Whether it has no hole at its root: plain text or a plain value."""
+        return isinstance(self._root, _Literal)
+
+    def render(self, view: View) -> Any:
+        """Fill the holes; a hole that stands alone keeps its type. Raises ExpressionError."""
+        return self._root.render(view)
+
+    def text(self, view: View) -> str:
+        """Fill the holes and return text. Raises ExpressionError."""
+        return to_text(self._root.render(view))
+
+
+def compile_template(value: object, *, placeholders: Collection[str] | None = None) -> Template:
+    """Compile any YAML structure. Raises ExpressionError, its offset inside the text that has the mistake."""
+    return Template(_compile(value, placeholders))
+
+
+def _compile(value: object, placeholders: Collection[str] | None) -> _Node:
+    match value:
+        case str():
+            return _compile_text(value, placeholders)
+        case None | bool() | int() | float():
+            to_json_or_refuse(value)
+            return _Literal(value)
+        case list() | tuple():
+            return _List(tuple(_compile(item, placeholders) for item in value))
+        case dict():
+            return _Map(
+                tuple(
+                    (_compile(key, placeholders), _compile(item, placeholders)) for key, item in value.items()
+                )
+            )
+        case _:
+            raise ExpressionError(f"{type(value).__name__} is nothing that JSON has; put it in quotes")
+
+
+def to_json_or_refuse(value: object) -> None:
+    """Raise ExpressionError for a number that JSON does not have."""
+    try:
+        to_json(value)
+    except ValueError as error:
+        raise ExpressionError(f"{value} is no number that JSON has") from error
+
+
+def _compile_text(text: str, placeholders: Collection[str] | None) -> _Node:
+    parts = tuple(_parts(text, placeholders))
+    if not parts:
+        return _Literal("")
+    return parts[0] if len(parts) == 1 else _Text(parts)
+
+
+def _parts(text: str, placeholders: Collection[str] | None) -> Iterator[_Node]:
+    start = 0
+    while (opening := text.find("{{", start)) >= 0:
+        if opening > start:
+            yield _Literal(text[start:opening])
+        closing = _closing(text, opening + 2)
+        yield _Hole(_program(text, opening + 2, closing, placeholders))
+        start = closing + 2
+    if start < len(text):
+        yield _Literal(text[start:])
+
+
+def _program(text: str, start: int, end: int, placeholders: Collection[str] | None) -> Program:
+    source = text[start:end]
+    inner = source.strip()
+    lead = start + len(source) - len(source.lstrip())
+    try:
+        return compile_program(inner, placeholders=placeholders)
+    except ExpressionError as error:
+        raise ExpressionError(str(error), offset=lead + (error.offset or 0)) from error
+
+
+def _closing(text: str, start: int) -> int:
+    """Find the `}}` that ends a hole: not one in a CEL string, nor the braces of a CEL map."""
+    depth = 0
+    for token in tokens(text, start):
+        if token.text == "{":
+            depth += 1
+        elif token.text == "}":
+            if depth == 0 and text.startswith("}}", token.offset):
+                return token.offset
+            depth -= 1
+    raise ExpressionError("this hole is not closed: }} is missing", offset=start - 2)

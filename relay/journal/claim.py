@@ -1,0 +1,204 @@
+"""Taking deliveries that are due, giving them back, and taking them from owners that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Literal
+
+import sqlalchemy as sa
+
+from relay.journal.codec import attempt_row, read_delivery, read_event, to_wire
+from relay.journal.schema import PENDING, SUSPECT, delivery, event
+from relay.journal.statements import Row
+from relay.journal.tx import Tx
+from relay.journal.values import POISON_AFTER, Claim, Rescued
+from relay.model import Attempt, Delivery, DeliveryState, Outcome
+
+FORGOTTEN_AFTER = 10.0
+"""Seconds after which a delivery that its own node does not know of is taken from it."""
+
+_waiting = sa.and_(delivery.c.state == PENDING, delivery.c.owner.is_(None))
+
+
+def claim(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
+    """Take up to `limit` deliveries that are due, the longest due first, and number their attempts."""
+    due = (
+        sa.select(delivery.c.seq)
+        .where(
+            _waiting,
+            delivery.c.destination == sa.bindparam("b_destination"),
+            delivery.c.due_at <= sa.bindparam("b_now"),
+            delivery.c.owners_lost >= SUSPECT if suspect else delivery.c.owners_lost < SUSPECT,
+        )
+        .order_by(delivery.c.due_at, delivery.c.seq)
+        .limit(sa.bindparam("b_limit"))
+        .with_for_update(skip_locked=True)
+    )
+    statement = (
+        sa.update(delivery)
+        .where(delivery.c.seq.in_(due.scalar_subquery()))
+        .values(
+            owner=sa.bindparam("b_owner"),
+            owned_at=sa.bindparam("b_now"),
+            fence=delivery.c.fence + 1,
+            attempts=delivery.c.attempts + 1,
+        )
+        .returning(delivery)
+    )
+    bound = {"b_destination": destination, "b_now": tx.now, "b_limit": limit, "b_owner": tx.node}
+    rows = tx.connection.execute(statement, bound).mappings().all()
+    if not rows:
+        return []
+    ids = {row["event_id"] for row in rows}
+    found = tx.connection.execute(sa.select(event).where(event.c.id.in_(ids))).mappings()
+    events = {row["id"]: read_event(row) for row in found}
+    return [
+        Claim(delivery=read_delivery(row), event=events[row["event_id"]])
+        for row in sorted(rows, key=lambda row: (row["due_at"], row["seq"]))
+    ]
+
+
+def due(tx: Tx, destinations: Iterable[str]) -> dict[str, float | None]:
+    """When the next unowned delivery of each destination is due; None where none waits."""
+    statement = sa.select(sa.func.min(delivery.c.due_at)).where(
+        _waiting, delivery.c.destination == sa.bindparam("b_destination")
+    )
+    return {name: tx.connection.execute(statement, {"b_destination": name}).scalar() for name in destinations}
+
+
+def release(
+    tx: Tx,
+    deliveries: Sequence[Delivery],
+    *,
+    interrupted: bool,
+    due_at: float | Literal["now"] | None = "now",
+) -> None:
+    """Give deliveries back; with `due_at=None` they wait until somebody wakes them.
+
+    `interrupted`: the attempt had begun and is recorded, though it does not count; else it never
+    began, and its number is free again.
+    """
+    again = tx.now if due_at == "now" else due_at
+    for held in deliveries:
+        fenced = sa.and_(
+            delivery.c.id == held.id, delivery.c.owner == held.owner, delivery.c.fence == held.fence
+        )
+        if interrupted:
+            _take_away(tx, fenced, due_at=again)
+        else:
+            tx.connection.execute(
+                sa.update(delivery)
+                .where(fenced)
+                .values(owner=None, owned_at=None, due_at=again, attempts=delivery.c.attempts - 1)
+            )
+
+
+def wake(tx: Tx) -> int:
+    """Make due now what is pending without a due time and stands in no lane; how many there were."""
+    return tx.connection.execute(
+        sa.update(delivery)
+        .where(_waiting, delivery.c.due_at.is_(None), delivery.c.lane.is_(None))
+        .values(due_at=tx.now)
+    ).rowcount
+
+
+def owners(tx: Tx) -> set[str]:
+    """Every node that owns a delivery."""
+    rows = tx.connection.execute(sa.select(delivery.c.owner).where(delivery.c.owner.is_not(None)).distinct())
+    return {row.owner for row in rows}
+
+
+def rescue_from(tx: Tx, dead_nodes: Collection[str]) -> list[Rescued]:
+    """Take everything from nodes that are gone; the fifth time, a delivery is dead as poison."""
+    rescued: list[Rescued] = []
+    for node in sorted(dead_nodes):
+        poison = sa.and_(delivery.c.owner == node, delivery.c.owners_lost >= POISON_AFTER - 1)
+        rescued += _bury(tx, poison)
+        rescued += _take_away(tx, delivery.c.owner == node, due_at=tx.now, lost=1)
+    return rescued
+
+
+def rescue_forgotten(tx: Tx, held: Collection[str], *, after: float = FORGOTTEN_AFTER) -> list[Rescued]:
+    """Release what this node owns for a while and does not know of: an ambiguous commit, a cancelled handler."""
+    rows = tx.connection.execute(
+        sa.select(delivery.c.id).where(delivery.c.owner == tx.node, delivery.c.owned_at <= tx.now - after)
+    )
+    forgotten = [row.id for row in rows if row.id not in held]
+    if not forgotten:
+        return []
+    return _take_away(tx, sa.and_(delivery.c.owner == tx.node, delivery.c.id.in_(forgotten)), due_at=tx.now)
+
+
+def _take_away(
+    tx: Tx, which: sa.ColumnElement[bool], *, due_at: float | None, lost: int = 0
+) -> list[Rescued]:
+    attempts, rescued = _interrupt(tx, which, lost=lost, dead=False)
+    if attempts:
+        tx.connection.execute(
+            sa.update(delivery)
+            .where(which)
+            .values(owner=None, owned_at=None, due_at=due_at, owners_lost=delivery.c.owners_lost + lost)
+        )
+        tx.statements.insert_attempt.run(tx.connection, attempts)
+    return rescued
+
+
+def _bury(tx: Tx, which: sa.ColumnElement[bool]) -> list[Rescued]:
+    attempts, rescued = _interrupt(tx, which, lost=1, dead=True)
+    if attempts:
+        tx.connection.execute(
+            sa.update(delivery)
+            .where(which)
+            .values(
+                owner=None,
+                owned_at=None,
+                due_at=None,
+                state=DeliveryState.DEAD.value,
+                outcome=Outcome.INTERRUPTED.value,
+                error=to_wire("poison"),
+                reason="poison",
+                finished_at=tx.now,
+                owners_lost=delivery.c.owners_lost + 1,
+            )
+        )
+        tx.statements.insert_attempt.run(tx.connection, attempts)
+        for one in rescued:
+            tx.sums.backlog[one.destination] -= 1
+            tx.sums.errors[one.destination] = "poison"
+    return rescued
+
+
+def _interrupt(
+    tx: Tx, which: sa.ColumnElement[bool], *, lost: int, dead: bool
+) -> tuple[list[Row], list[Rescued]]:
+    """The attempts that end here without an outcome, and whose they are."""
+    rows = tx.connection.execute(
+        sa.select(delivery).where(which).order_by(delivery.c.seq).with_for_update()
+    ).all()
+    attempts = [
+        attempt_row(
+            Attempt(
+                delivery_id=row.id,
+                number=row.attempts,
+                started_at=row.owned_at,
+                duration=max(0.0, tx.now - row.owned_at),
+                outcome=Outcome.INTERRUPTED,
+                node=row.owner,
+            ),
+            fence=row.fence,
+        )
+        for row in rows
+    ]
+    rescued = [
+        Rescued(
+            delivery_id=row.id,
+            event_id=row.event_id,
+            source=row.source,
+            destination=row.destination,
+            owner=row.owner,
+            owners_lost=row.owners_lost + lost,
+            dead=dead,
+        )
+        for row in rows
+    ]
+    return attempts, rescued

@@ -1,0 +1,83 @@
+"""Locks on files: one for all who write to a journal, and one by which a process shows that it lives."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_FIRST_PAUSE = 0.00005
+_LONGEST_PAUSE = 0.002
+
+
+class LockTimeout(OSError):  # noqa: N818 - an OSError like the others that a lock may raise
+    """Another process has held the lock for too long."""
+
+
+class FileLock:
+    """A lock between processes and between journals of one process; one thread uses an instance."""
+
+    def __init__(self, path: Path, *, patience: float) -> None:
+        self._path = path
+        self._patience = patience
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold it; asks again and again, since a blocking flock could not be given up after a while."""
+        self._take()
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _take(self) -> None:
+        deadline = time.monotonic() + self._patience
+        pause = _FIRST_PAUSE
+        while not _try_lock(self._descriptor):
+            if time.monotonic() >= deadline:
+                raise LockTimeout(f"{self._path} is held by another process for over {self._patience:g} s")
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def close(self) -> None:
+        """Give up the file."""
+        os.close(self._descriptor)
+
+
+class Life:
+    """A file that is locked as long as its process lives: the kernel lets go whatever kills it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Not LOCK_NB: a reader that asks whether this life is lived holds it for a moment.
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def end(self) -> None:
+        """End it in good order; the file goes too."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+def is_alive(path: Path) -> bool:
+    """Whether a process holds this file of a life."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

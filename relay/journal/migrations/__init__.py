@@ -1,0 +1,1 @@
+"""The steps by which a journal's tables came to be what they are."""

@@ -1,0 +1,98 @@
+"""What a filter means in the tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
+
+from relay.journal.codec import to_wire
+from relay.journal.schema import delivery, event
+from relay.journal.values import Filter
+from relay.model import DeliveryState, EventState
+
+Conditions = list[sa.ColumnElement[bool]]
+
+
+class _Place(FunctionElement[int]):
+    """Where bytes stand in bytes, counted from 1; 0 where they do not."""
+
+    inherit_cache = True
+    name = "place"
+    type = sa.Integer()
+
+
+@compiles(_Place, "sqlite")
+def _place_sqlite(element: _Place, compiler: Any, **options: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_Place, "postgresql")
+def _place_postgresql(element: _Place, compiler: Any, **options: Any) -> str:
+    whole, part = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"position({part} in {whole})"
+
+
+def delivery_conditions(wanted: Filter) -> Conditions:
+    """Which deliveries."""
+    conditions: Conditions = _of_delivery(wanted)
+    if wanted.source is not None:
+        conditions.append(delivery.c.source == wanted.source)
+    if wanted.since is not None:
+        conditions.append(delivery.c.created_at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(delivery.c.created_at < wanted.until)
+    of_event: Conditions = []
+    if isinstance(wanted.state, EventState):
+        of_event.append(event.c.state == wanted.state.value)
+    if wanted.search is not None:
+        of_event.append(_search(wanted.search))
+    if of_event:
+        conditions.append(sa.exists().where(event.c.id == delivery.c.event_id, *of_event).correlate(delivery))
+    return conditions
+
+
+def event_conditions(wanted: Filter) -> Conditions:
+    """Which events; where a filter speaks of deliveries, those with such a one."""
+    conditions: Conditions = []
+    if wanted.source is not None:
+        conditions.append(event.c.source == wanted.source)
+    if wanted.since is not None:
+        conditions.append(event.c.received_at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(event.c.received_at < wanted.until)
+    if isinstance(wanted.state, EventState):
+        conditions.append(event.c.state == wanted.state.value)
+    if wanted.search is not None:
+        conditions.append(_search(wanted.search))
+    of_delivery = _of_delivery(wanted)
+    if of_delivery:
+        conditions.append(sa.exists().where(delivery.c.event_id == event.c.id, *of_delivery).correlate(event))
+    return conditions
+
+
+def _of_delivery(wanted: Filter) -> Conditions:
+    conditions: Conditions = []
+    if wanted.route is not None:
+        conditions.append(delivery.c.route == wanted.route)
+    if wanted.destination is not None:
+        conditions.append(delivery.c.destination == wanted.destination)
+    if isinstance(wanted.state, DeliveryState):
+        # As a literal, so that the partial indexes serve.
+        conditions.append(delivery.c.state == sa.literal_column(f"'{wanted.state.value}'"))
+    if wanted.outcome is not None:
+        conditions.append(delivery.c.outcome == wanted.outcome.value)
+    if wanted.status is not None:
+        conditions.append(delivery.c.status == wanted.status)
+    return conditions
+
+
+def _search(text: str) -> sa.ColumnElement[bool]:
+    part = to_wire(text)
+    columns = (event.c.provider_id, event.c.type, event.c.path, event.c.body)
+    return sa.or_(
+        event.c.id == text,
+        *(_Place(sa.func.coalesce(column, b""), sa.literal(part, sa.LargeBinary)) > 0 for column in columns),
+    )

@@ -1,0 +1,200 @@
+"""Reading the journal: for commands, status and metrics; short reads that hold nothing up."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Collection, Iterator
+from typing import Self
+
+import sqlalchemy as sa
+
+from relay.errors import JournalUnavailable
+from relay.journal import query
+from relay.journal.codec import (
+    maybe_from_wire,
+    read_attempt,
+    read_deliveries,
+    read_event,
+    to_wire,
+)
+from relay.journal.engine import database_path, make_engine
+from relay.journal.figures import read_ledger, read_status
+from relay.journal.opening import check, missing
+from relay.journal.schema import attempt, delivery, event
+from relay.journal.values import Filter, Ledger, Status
+from relay.model import Attempt, Delivery, Event
+
+_PAGE = 500
+_EVERYTHING = Filter()
+
+
+class Reader:
+    """A read-only view, usable from any thread; it never creates or changes a journal."""
+
+    def __init__(self, url: str) -> None:
+        self._path = database_path(url)
+        self._engine = make_engine(self._path, readonly=True)
+
+    @classmethod
+    def open(cls, url: str) -> Reader:
+        """Open a journal; raises JournalRefused where there is none, or none that may be used."""
+        path = database_path(url)
+        if not path.exists():
+            raise missing(path)
+        check(path)
+        return cls(url)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except (sa.exc.DatabaseError, sqlite3.Error) as error:
+            reason = str(getattr(error, "orig", None) or error)
+            raise JournalUnavailable(f"the journal {self._path} cannot be read: {reason}") from error
+
+    def find_event(self, any_id: str) -> list[str]:
+        """The ids of the events that an id means: an event's, a delivery's, or a provider's own."""
+        wanted = [sa.select(event.c.id, event.c.seq).where(event.c.provider_id == to_wire(any_id))]
+        if any_id.startswith("evt_"):
+            wanted.append(sa.select(event.c.id, event.c.seq).where(event.c.id == any_id))
+        elif any_id.startswith("dlv_"):
+            owner = sa.select(delivery.c.event_id).where(delivery.c.id == any_id).scalar_subquery()
+            wanted.append(sa.select(event.c.id, event.c.seq).where(event.c.id == owner))
+        with self._reading() as connection:
+            rows = [row for statement in wanted for row in connection.execute(statement)]
+        return [row.id for row in sorted(set(rows), key=lambda row: row.seq)]
+
+    def event(self, event_id: str) -> Event | None:
+        """One event."""
+        with self._reading() as connection:
+            row = connection.execute(sa.select(event).where(event.c.id == event_id)).mappings().first()
+        return None if row is None else read_event(row)
+
+    def delivery(self, delivery_id: str) -> Delivery | None:
+        """One delivery."""
+        found = self._deliveries(delivery.c.id == delivery_id)
+        return found[0] if found else None
+
+    def deliveries_of(self, event_id: str) -> list[Delivery]:
+        """An event's deliveries, in the order of their planning."""
+        return self._deliveries(delivery.c.event_id == event_id)
+
+    def _deliveries(self, which: sa.ColumnElement[bool]) -> list[Delivery]:
+        statement = sa.select(delivery).where(which).order_by(delivery.c.seq)
+        with self._reading() as connection:
+            return read_deliveries(connection.execute(statement).mappings())
+
+    def attempts_of(self, delivery_id: str) -> list[Attempt]:
+        """A delivery's attempts, the first one first."""
+        statement = sa.select(attempt).where(attempt.c.delivery_id == delivery_id).order_by(attempt.c.number)
+        with self._reading() as connection:
+            return [read_attempt(row) for row in connection.execute(statement).mappings()]
+
+    def events(self, wanted: Filter = _EVERYTHING, limit: int = 50, before: str | None = None) -> list[Event]:
+        """The latest events first; `before` an event's id goes on from there."""
+        conditions = query.event_conditions(wanted)
+        if before is not None:
+            last = sa.select(event.c.seq).where(event.c.id == before).scalar_subquery()
+            conditions.append(event.c.seq < last)
+        statement = sa.select(event).where(*conditions).order_by(event.c.seq.desc()).limit(limit)
+        with self._reading() as connection:
+            return [read_event(row) for row in connection.execute(statement).mappings()]
+
+    def deliveries(
+        self, wanted: Filter = _EVERYTHING, limit: int = 50, before: str | None = None
+    ) -> list[Delivery]:
+        """The latest deliveries first; `before` a delivery's id goes on from there."""
+        conditions = query.delivery_conditions(wanted)
+        if before is not None:
+            last = sa.select(delivery.c.seq).where(delivery.c.id == before).scalar_subquery()
+            conditions.append(delivery.c.seq < last)
+        statement = sa.select(delivery).where(*conditions).order_by(delivery.c.seq.desc()).limit(limit)
+        with self._reading() as connection:
+            return read_deliveries(connection.execute(statement).mappings())
+
+    def ids(self, wanted: Filter = _EVERYTHING) -> Iterator[str]:
+        """The ids of deliveries, the first planned first; each page is a read of its own."""
+        return self._ids(delivery, query.delivery_conditions(wanted))
+
+    def event_ids(self, wanted: Filter = _EVERYTHING) -> Iterator[str]:
+        """The ids of events, the first received first; each page is a read of its own."""
+        return self._ids(event, query.event_conditions(wanted))
+
+    def _ids(self, table: sa.Table, conditions: query.Conditions) -> Iterator[str]:
+        last = 0
+        while True:
+            statement = (
+                sa.select(table.c.id, table.c.seq)
+                .where(*conditions, table.c.seq > last)
+                .order_by(table.c.seq)
+                .limit(_PAGE)
+            )
+            with self._reading() as connection:
+                rows = connection.execute(statement).all()
+            for row in rows:
+                yield row.id
+            if len(rows) < _PAGE:
+                return
+            last = rows[-1].seq
+
+    def count(self, wanted: Filter = _EVERYTHING) -> int:
+        """How many deliveries."""
+        return self._count(delivery, query.delivery_conditions(wanted))
+
+    def count_events(self, wanted: Filter = _EVERYTHING) -> int:
+        """How many events."""
+        return self._count(event, query.event_conditions(wanted))
+
+    def _count(self, table: sa.Table, conditions: query.Conditions) -> int:
+        statement = sa.select(sa.func.count()).select_from(table).where(*conditions)
+        with self._reading() as connection:
+            return int(connection.execute(statement).scalar_one())
+
+    def group_by_error(self, wanted: Filter = _EVERYTHING) -> list[tuple[str, str, int]]:
+        """Destination, error and number of the deliveries that have one, the most frequent first."""
+        number = sa.func.count().label("number")
+        statement = (
+            sa.select(delivery.c.destination, delivery.c.error, delivery.c.outcome, delivery.c.status, number)
+            .where(
+                *query.delivery_conditions(wanted),
+                delivery.c.outcome.is_not(None),
+                delivery.c.outcome != "delivered",
+            )
+            .group_by(delivery.c.destination, delivery.c.error, delivery.c.outcome, delivery.c.status)
+            .order_by(number.desc(), delivery.c.destination)
+        )
+        with self._reading() as connection:
+            rows = connection.execute(statement).all()
+        return [
+            (row.destination, _error_text(row.error, row.outcome, row.status), row.number) for row in rows
+        ]
+
+    def status(self) -> Status:
+        """The journal at a glance."""
+        with self._reading() as connection:
+            return read_status(connection, self._path)
+
+    def ledger(self, *, now: float | None = None, destinations: Collection[str] | None = None) -> Ledger:
+        """The conservation table, in one snapshot.
+
+        With `now`, what waits is told by whether it is due; with `destinations`, those of the
+        configuration in force, what waits for one that is gone is told too.
+        """
+        with self._reading() as connection:
+            return read_ledger(connection, now=now, destinations=destinations)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _error_text(error: bytes | None, outcome: str, status: int | None) -> str:
+    return maybe_from_wire(error) or (outcome if status is None else f"HTTP {status}")

@@ -1,0 +1,194 @@
+"""The tables of the journal, one definition for every engine.
+
+What comes from the wire is stored as bytes: no engine then has an opinion about NUL, lone
+surrogates or invalid UTF-8 in it.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+VERSION = 1
+"""The version of the tables that this program writes."""
+
+OLDEST_USABLE = 1
+"""The oldest program version that may use a journal of `VERSION`."""
+
+REVISION = "0001"
+"""The alembic revision that belongs to `VERSION`."""
+
+metadata = sa.MetaData()
+
+_Seq = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+# Partial indexes are used only where the query repeats their condition as literals.
+PENDING: sa.ColumnClause[str] = sa.literal_column("'pending'")
+DEAD: sa.ColumnClause[str] = sa.literal_column("'dead'")
+DELIVERED: sa.ColumnClause[str] = sa.literal_column("'delivered'")
+CANCELLED: sa.ColumnClause[str] = sa.literal_column("'cancelled'")
+FILTERED: sa.ColumnClause[str] = sa.literal_column("'filtered'")
+SUSPECT: sa.ColumnClause[int] = sa.literal_column("2")
+
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("seq", _Seq, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("type", sa.LargeBinary),
+    sa.Column("provider_id", sa.LargeBinary),
+    sa.Column("received_at", sa.Double, nullable=False),
+    sa.Column("method", sa.LargeBinary, nullable=False),
+    sa.Column("path", sa.LargeBinary, nullable=False),
+    sa.Column("query", sa.LargeBinary, nullable=False),
+    sa.Column("remote", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("planned", sa.Integer, nullable=False),
+    sa.Column("headers", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    # A purge may take the newest rows; their numbers must not come again, the mark remembers them.
+    sqlite_autoincrement=True,
+)
+sa.Index("ix_event_id", event.c.id, unique=True)
+sa.Index("ix_event_source", event.c.source, event.c.state)
+_has_provider_id = event.c.provider_id.is_not(None)
+sa.Index(
+    "ix_event_provider_id",
+    event.c.provider_id,
+    sqlite_where=_has_provider_id,
+    postgresql_where=_has_provider_id,
+)
+_is_filtered = event.c.state == FILTERED
+sa.Index("ix_event_filtered", event.c.received_at, sqlite_where=_is_filtered, postgresql_where=_is_filtered)
+
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("seq", _Seq, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("event_id", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("route", sa.Text, nullable=False),
+    sa.Column("destination", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("finished", sa.Integer, nullable=False),
+    sa.Column("due_at", sa.Double),
+    sa.Column("owner", sa.Text),
+    sa.Column("owned_at", sa.Double),
+    sa.Column("fence", sa.BigInteger, nullable=False),
+    sa.Column("owners_lost", sa.Integer, nullable=False),
+    sa.Column("lane", sa.LargeBinary),
+    sa.Column("transform", sa.Boolean, nullable=False),
+    sa.Column("outcome", sa.Text),
+    sa.Column("status", sa.Integer),
+    sa.Column("error", sa.LargeBinary),
+    sa.Column("reason", sa.Text),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("age_from", sa.Double, nullable=False),
+    sa.Column("finished_at", sa.Double),
+    sa.Column("rendered", sa.LargeBinary),
+    sqlite_autoincrement=True,
+)
+sa.Index("ix_delivery_id", delivery.c.id, unique=True)
+sa.Index("ix_delivery_event", delivery.c.event_id)
+_is_waiting = sa.and_(delivery.c.state == PENDING, delivery.c.owner.is_(None))
+sa.Index(
+    "ix_delivery_waiting",
+    delivery.c.destination,
+    delivery.c.due_at,
+    sqlite_where=_is_waiting,
+    postgresql_where=_is_waiting,
+)
+_is_suspect = sa.and_(_is_waiting, delivery.c.owners_lost >= SUSPECT)
+sa.Index(
+    "ix_delivery_suspect",
+    delivery.c.destination,
+    delivery.c.due_at,
+    sqlite_where=_is_suspect,
+    postgresql_where=_is_suspect,
+)
+_is_owned = delivery.c.owner.is_not(None)
+sa.Index(
+    "ix_delivery_owned",
+    delivery.c.owner,
+    delivery.c.destination,
+    sqlite_where=_is_owned,
+    postgresql_where=_is_owned,
+)
+_is_dead = delivery.c.state == DEAD
+sa.Index(
+    "ix_delivery_dead",
+    delivery.c.destination,
+    delivery.c.finished_at,
+    sqlite_where=_is_dead,
+    postgresql_where=_is_dead,
+)
+_is_done = sa.or_(delivery.c.state == DELIVERED, delivery.c.state == CANCELLED)
+sa.Index("ix_delivery_done", delivery.c.finished_at, sqlite_where=_is_done, postgresql_where=_is_done)
+
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("delivery_id", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("fence", sa.BigInteger, nullable=False),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Double, nullable=False),
+    sa.Column("duration", sa.Double, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("error", sa.LargeBinary),
+    sa.Column("note", sa.LargeBinary),
+    sa.Column("response", sa.LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+dedup = sa.Table(
+    "dedup",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    sa.Column("event_id", sa.Text, nullable=False),
+    sa.Column("body_hash", sa.LargeBinary, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+sa.Index("ix_dedup_expires", dedup.c.expires_at)
+
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("destination", sa.Text, primary_key=True),  # "" where the counter is of the source alone
+    sa.Column("counter", sa.Text, primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+
+destination = sa.Table(
+    "destination",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("last_error", sa.LargeBinary),
+    sa.Column("last_error_at", sa.Double),
+)
+
+node = sa.Table(
+    "node",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("started_at", sa.Double, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+)

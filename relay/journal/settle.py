@@ -1,0 +1,81 @@
+"""Ending attempts: fenced by owner and fence, and harmless when done twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from relay.journal.codec import attempt_row, maybe_to_wire, pack_rendered
+from relay.journal.schema import attempt
+from relay.journal.statements import Row
+from relay.journal.tx import Mismatch, Tx
+from relay.journal.values import Settlement
+from relay.model import DeliveryState
+
+
+def settle_many(tx: Tx, settlements: Sequence[Settlement]) -> list[bool]:
+    """Settle what is all still held as it was claimed, two statements in all; else `Mismatch`."""
+    changed = tx.statements.settle.run(tx.connection, [_row(tx, one) for one in settlements])
+    if changed != len(settlements):
+        raise Mismatch
+    _record(tx, settlements)
+    return [True] * len(settlements)
+
+
+def settle_one(tx: Tx, settlement: Settlement) -> bool:
+    """Settle one; True also when exactly this was settled before, False when it is fenced off."""
+    if tx.statements.settle.run(tx.connection, [_row(tx, settlement)]):
+        _record(tx, (settlement,))
+        return True
+    held = settlement.delivery
+    return (
+        tx.connection.execute(
+            sa.select(attempt.c.number).where(
+                attempt.c.delivery_id == held.id,
+                attempt.c.number == settlement.attempt.number,
+                attempt.c.fence == held.fence,
+                attempt.c.outcome == settlement.attempt.outcome.value,
+                attempt.c.started_at == settlement.attempt.started_at,
+            )
+        ).first()
+        is not None
+    )
+
+
+def _row(tx: Tx, settlement: Settlement) -> Row:
+    ended = settlement.attempt
+    pending = settlement.state is DeliveryState.PENDING
+    return (
+        settlement.state.value,
+        settlement.finished,
+        settlement.due_at if pending else None,
+        ended.outcome.value,
+        ended.status,
+        maybe_to_wire(ended.error or settlement.reason),
+        settlement.reason,
+        None if pending else tx.now,
+        pack_rendered(settlement.rendered),
+        settlement.delivery.id,
+        settlement.delivery.owner,
+        settlement.delivery.fence,
+    )
+
+
+def _record(tx: Tx, settlements: Sequence[Settlement]) -> None:
+    tx.statements.insert_attempt.run(
+        tx.connection, [attempt_row(one.attempt, fence=one.delivery.fence) for one in settlements]
+    )
+    for one in settlements:
+        if one.state is not DeliveryState.PENDING:
+            tx.sums.backlog[one.delivery.destination] -= 1
+        if one.state is DeliveryState.DELIVERED:
+            tx.sums.ledger[one.delivery.source, one.delivery.destination, "delivered"] += 1
+        else:
+            text = one.attempt.error or one.reason or _status_text(one)
+            tx.sums.errors[one.delivery.destination] = text
+
+
+def _status_text(settlement: Settlement) -> str:
+    ended = settlement.attempt
+    return ended.outcome.value if ended.status is None else f"HTTP {ended.status}"

@@ -1,0 +1,128 @@
+"""The hot statements: Core constructs compiled once, then handed to the driver as they are.
+
+Executing the constructs themselves costs about 48 microseconds more an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from relay.journal import schema
+from relay.journal.codec import ATTEMPT_COLUMNS, DELIVERY_COLUMNS, EVENT_COLUMNS
+
+Row = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hot:
+    """One compiled statement; its rows are tuples in the order it was compiled for."""
+
+    sql: str
+
+    @classmethod
+    def compile(cls, construct: sa.UpdateBase, order: Sequence[str], dialect: sa.Dialect) -> Hot:
+        """Compile for a driver with positional parameters, checking the order of the rows."""
+        compiled = construct.compile(dialect=dialect)
+        positions = list(getattr(compiled, "positiontup", None) or ())
+        if positions != list(order):
+            raise AssertionError(f"the statement takes {positions}, its rows give {list(order)}")
+        return cls(str(compiled))
+
+    def run(self, connection: sa.Connection, rows: list[Row]) -> int:
+        """Execute for all rows in one go; the number of rows that it changed."""
+        return connection.exec_driver_sql(self.sql, rows).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """The hot statements of one dialect."""
+
+    insert_event: Hot
+    insert_delivery: Hot
+    insert_attempt: Hot
+    settle: Hot
+    take_key: Hot
+    count: Hot
+    last_error: Hot
+
+    @classmethod
+    def of(cls, dialect: sa.Dialect) -> Statements:
+        """Compile them."""
+        insert = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
+        return cls(
+            insert_event=_insert(schema.event, EVENT_COLUMNS, dialect),
+            insert_delivery=_insert(schema.delivery, DELIVERY_COLUMNS, dialect),
+            insert_attempt=_insert(schema.attempt, ATTEMPT_COLUMNS, dialect),
+            settle=_settle(dialect),
+            take_key=_take_key(insert(schema.dedup), dialect),
+            count=_count(insert(schema.ledger), dialect),
+            last_error=_last_error(insert(schema.destination), dialect),
+        )
+
+
+def _binds(names: Iterable[str]) -> dict[str, sa.BindParameter[object]]:
+    return {name: sa.bindparam(name) for name in names}
+
+
+def _insert(table: sa.Table, columns: Sequence[str], dialect: sa.Dialect) -> Hot:
+    # inline: no RETURNING, nobody asks for the number that the row got.
+    return Hot.compile(sa.insert(table).values(_binds(columns)).inline(), columns, dialect)
+
+
+def _settle(dialect: sa.Dialect) -> Hot:
+    table = schema.delivery
+    values = ("state", "finished", "due_at", "outcome", "status", "error", "reason", "finished_at")
+    statement = (
+        sa.update(table)
+        .where(
+            table.c.id == sa.bindparam("b_id"),
+            table.c.owner == sa.bindparam("b_owner"),
+            table.c.fence == sa.bindparam("b_fence"),
+            table.c.state == schema.PENDING,
+        )
+        .ordered_values(
+            *((table.c[name], sa.bindparam(name)) for name in values),
+            (table.c.rendered, sa.func.coalesce(table.c.rendered, sa.bindparam("b_rendered"))),
+            (table.c.owner, sa.null()),
+            (table.c.owned_at, sa.null()),
+        )
+    )
+    return Hot.compile(statement, (*values, "b_rendered", "b_id", "b_owner", "b_fence"), dialect)
+
+
+def _take_key(insert: sqlite.Insert | postgresql.Insert, dialect: sa.Dialect) -> Hot:
+    columns = [column.name for column in schema.dedup.columns]
+    statement = insert.values(_binds(columns))
+    statement = statement.on_conflict_do_update(
+        index_elements=["source", "key"],
+        set_={name: statement.excluded[name] for name in columns[2:]},
+        where=schema.dedup.c.expires_at <= sa.bindparam("now"),
+    )
+    return Hot.compile(statement, (*columns, "now"), dialect)
+
+
+def _count(insert: sqlite.Insert | postgresql.Insert, dialect: sa.Dialect) -> Hot:
+    columns = [column.name for column in schema.ledger.columns]
+    statement = insert.values(_binds(columns))
+    statement = statement.on_conflict_do_update(
+        index_elements=["source", "destination", "counter"],
+        set_={
+            "value": schema.ledger.c.value + statement.excluded.value,
+            "at": statement.excluded["at"],
+        },
+    )
+    return Hot.compile(statement, columns, dialect)
+
+
+def _last_error(insert: sqlite.Insert | postgresql.Insert, dialect: sa.Dialect) -> Hot:
+    columns = [column.name for column in schema.destination.columns]
+    statement = insert.values(_binds(columns))
+    statement = statement.on_conflict_do_update(
+        index_elements=["name"],
+        set_={name: statement.excluded[name] for name in columns[1:]},
+    )
+    return Hot.compile(statement, columns, dialect)

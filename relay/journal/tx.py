@@ -1,0 +1,65 @@
+"""One write transaction: its connection, its time, and the sums that are written once at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from relay.journal.codec import to_wire
+from relay.journal.figures import pending_by_destination
+from relay.journal.statements import Statements
+
+
+@dataclass(slots=True)
+class Sums:
+    """What a batch adds up in memory: ledger counters, backlog, the last error of a destination.
+
+    `recount` asks for the backlog to be counted afresh at the end, into `counted`.
+    """
+
+    ledger: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    backlog: Counter[str] = field(default_factory=Counter)
+    errors: dict[str, str] = field(default_factory=dict)
+    recount: bool = False
+    counted: dict[str, int] | None = None
+
+    def add(self, other: Sums) -> None:
+        """Take over what another has added up."""
+        self.ledger.update(other.ledger)
+        self.backlog.update(other.backlog)
+        self.errors.update(other.errors)
+        self.recount = self.recount or other.recount
+
+
+@dataclass(frozen=True, slots=True)
+class Tx:
+    """What a statement needs to know."""
+
+    connection: sa.Connection
+    statements: Statements
+    node: str
+    now: float
+    sums: Sums = field(default_factory=Sums)
+
+    def part(self) -> Tx:
+        """The same transaction with sums of its own, to be added when the part has succeeded."""
+        return Tx(self.connection, self.statements, self.node, self.now)
+
+    def finish(self) -> None:
+        """Write the sums; in one order, so that two nodes cannot wait for each other."""
+        counters = sorted((key, value) for key, value in self.sums.ledger.items() if value)
+        if counters:
+            self.statements.count.run(self.connection, [(*key, value, self.now) for key, value in counters])
+        if self.sums.errors:
+            self.statements.last_error.run(
+                self.connection,
+                [(name, to_wire(error), self.now) for name, error in sorted(self.sums.errors.items())],
+            )
+        if self.sums.recount:
+            self.sums.counted = pending_by_destination(self.connection)
+
+
+class Mismatch(Exception):  # noqa: N818 - no error: the fast way does not fit this batch
+    """Not every row of a statement for many did what it should: each must be done by itself."""

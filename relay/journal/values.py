@@ -1,0 +1,251 @@
+"""What goes into the journal and what comes out: requests to it, its answers, its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from relay.model import Attempt, Dedup, Delivery, DeliveryState, Event, EventState, Outcome, Rendered
+
+SUSPECT_AFTER = 2
+"""A delivery that lost its owner so often is tried alone: it may be what kills the process."""
+
+POISON_AFTER = 5
+"""A delivery that lost its owner so often is dead."""
+
+
+class Hooks(Protocol):
+    """Who wants to hear from the journal; called in the writer's thread, and must not block it."""
+
+    def unavailable(self, error: str) -> None:
+        """The journal takes no writes from now on, for this reason."""
+
+    def recovered(self) -> None:
+        """The journal takes writes again."""
+
+    def committed(self, size: int, seconds: float) -> None:
+        """A batch of so many jobs was committed in so many seconds."""
+
+
+class Retention(Protocol):
+    """For how many seconds what is finished is kept, and how many bytes the journal may take."""
+
+    @property
+    def delivered(self) -> float:
+        """Seconds that a delivered or cancelled delivery is kept."""
+
+    @property
+    def filtered(self) -> float:
+        """Seconds that a filtered event is kept."""
+
+    @property
+    def dead(self) -> float:
+        """Seconds that a dead delivery, or an event on which a route failed, is kept."""
+
+    @property
+    def max_size(self) -> int | None:
+        """Bytes in use above which what is delivered or filtered goes early, oldest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An event to be stored with its planned deliveries, in one transaction."""
+
+    event: Event
+    deliveries: tuple[Delivery, ...] = ()
+    dedup: Dedup | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of an entry.
+
+    kind      `stored`; `duplicate`: the key was seen, `event_id` is the first event's and nothing
+              new was stored; `conflict`: the key was seen with another body, the event is kept filtered
+    first_event_id  with `duplicate` and `conflict`, the event that came first by this key
+    revived   destinations that a duplicate set going again
+    first_event_id  whose key a conflict came under
+    """
+
+    kind: Literal["stored", "duplicate", "conflict"]
+    event_id: str
+    revived: tuple[str, ...] = ()
+    first_event_id: str | None = None
+    first_event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """The end of one attempt and what follows; `delivery` is as it was claimed (owner and fence)."""
+
+    delivery: Delivery
+    attempt: Attempt
+    state: DeliveryState
+    due_at: float | None
+    finished: int
+    rendered: Rendered | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A delivery that this node now owns, with its event."""
+
+    delivery: Delivery
+    event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescued:
+    """A delivery taken from an owner that is gone or forgot it; `dead` when it is poison."""
+
+    delivery_id: str
+    event_id: str
+    source: str
+    destination: str
+    owner: str
+    owners_lost: int
+    dead: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purged:
+    """How much a purge removed."""
+
+    events: int = 0
+    deliveries: int = 0
+    dedup: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.events or self.deliveries or self.dedup)
+
+    def __add__(self, other: Purged) -> Purged:
+        return Purged(
+            events=self.events + other.events,
+            deliveries=self.deliveries + other.deliveries,
+            dedup=self.dedup + other.dedup,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which events or deliveries; what is None does not matter.
+
+    `since` and `until` are Unix seconds of receipt (events) or planning (deliveries); `search` is
+    looked for, as it stands, in an event's id, provider id, type, path and body.
+    """
+
+    source: str | None = None
+    route: str | None = None
+    destination: str | None = None
+    state: DeliveryState | EventState | None = None
+    outcome: Outcome | None = None
+    status: int | None = None
+    since: float | None = None
+    until: float | None = None
+    search: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationStatus:
+    """One destination: what waits (`oldest_at` when its oldest was planned), what ended."""
+
+    name: str
+    pending: int
+    in_flight: int
+    oldest_at: float | None
+    due_at: float | None
+    dead: int
+    delivered: int
+    last_error: str | None
+    last_error_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceStatus:
+    """One source: when it was last heard, and how much was taken and refused."""
+
+    name: str
+    last_at: float | None
+    accepted: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """One process that serves, or died serving and was not yet noticed."""
+
+    id: str
+    started_at: float
+    version: str
+    host: str
+    pid: int
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The journal at a glance."""
+
+    destinations: tuple[DestinationStatus, ...]
+    sources: tuple[SourceStatus, ...]
+    nodes: tuple[NodeStatus, ...]
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventLine:
+    """The ledger of one source: accepted = routed + filtered."""
+
+    source: str
+    accepted: int
+    routed: int
+    filtered: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the line balances."""
+        return self.accepted == self.routed + self.filtered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryLine:
+    """The ledger of one source and destination: planned + replayed = what became of them."""
+
+    source: str
+    destination: str
+    planned: int
+    replayed: int
+    pending: int
+    delivered: int
+    dead: int
+    cancelled: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the line balances."""
+        return self.planned + self.replayed == self.pending + self.delivered + self.dead + self.cancelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """The conservation table; `waiting` says by reason what the pending deliveries wait for."""
+
+    events: tuple[EventLine, ...]
+    deliveries: tuple[DeliveryLine, ...]
+    waiting: Mapping[str, int]
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every line balances."""
+        return all(line.ok for line in self.events) and all(line.ok for line in self.deliveries)
+
+    @property
+    def imbalance(self) -> int:
+        """By how much the lines are out, all in all; 0 when balanced."""
+        events = sum(abs(line.accepted - line.routed - line.filtered) for line in self.events)
+        return events + sum(
+            abs(line.planned + line.replayed - line.pending - line.delivered - line.dead - line.cancelled)
+            for line in self.deliveries
+        )

@@ -1,0 +1,118 @@
+"""Log lines are collected and written together, by a thread that alone may wait for the stream."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO
+
+PAUSE = 0.02
+"""Seconds between two writes: a write for each line costs more than the line."""
+
+CAPACITY = 50_000
+"""Lines kept while the stream takes none (about 20 MB); what comes on top is counted and lost."""
+
+GOODBYE = 2.0
+"""Seconds that `close` waits for a stream that does not take the last lines."""
+
+
+class LineWriter:
+    """Takes lines from any thread, never waits and never raises; errors are written without pause.
+
+    A thread writes, not the event loop: a reader of stdout that stalls must not stall the service.
+    """
+
+    def __init__(self, stream: TextIO | None, *, lost: Callable[[int], str] = str) -> None:
+        self._stream = stream
+        self._descriptor = _descriptor(stream)
+        self._lost_line = lost
+        self._lines: deque[str] = deque()
+        self._lost = 0
+        self._waiting = threading.Event()
+        self._urgent = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="relay-log", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    def later(self, line: str) -> None:
+        """Take a line that goes out with the others."""
+        if len(self._lines) >= CAPACITY:
+            self._lost += 1
+            return
+        self._lines.append(line)
+        if not self._waiting.is_set():
+            self._waiting.set()
+
+    def now(self, line: str) -> None:
+        """Take a line that goes out at once, with all that wait before it."""
+        self.later(line)
+        self._urgent.set()
+
+    # The names by which structlog hands over a rendered line of each level.
+    debug = info = warning = later
+    error = critical = now
+
+    def close(self) -> None:
+        """Write what waits and end the thread; may be called twice."""
+        self._closed = True
+        self._urgent.set()
+        self._waiting.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(GOODBYE)
+        atexit.unregister(self.close)
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._waiting.wait()
+            self._urgent.wait(PAUSE)
+            # Cleared first: a line that comes while others are written wakes the thread again.
+            self._waiting.clear()
+            self._urgent.clear()
+            self._drain()
+        self._drain()
+
+    def _drain(self) -> None:
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            lines.append(self._lost_line(lost))
+        if lines:
+            self._write("\n".join(lines) + "\n")
+
+    def _write(self, text: str) -> None:
+        if self._descriptor is not None:
+            _write_all(self._descriptor, text.encode("utf-8", "backslashreplace"))
+        elif self._stream is not None:
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except (OSError, ValueError):
+                return  # a stream that is closed or broken has no one to tell
+
+
+def _descriptor(stream: TextIO | None) -> int | None:
+    """The file descriptor below a stream; None for one in memory."""
+    if stream is None:
+        return None
+    try:
+        stream.flush()
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            # Whoever shares the terminal or the pipe may have made it non-blocking.
+            select.select([], [descriptor], [], 1.0)
+        except OSError:
+            return  # the reader is gone

@@ -1,0 +1,123 @@
+"""Runs the service behind its two listeners until a signal, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+import uvloop
+
+from relay import __version__, config
+from relay.config import Configuration, Settings
+from relay.errors import UsageError
+from relay.service import Service
+from relay.telemetry import Telemetry
+from relay.web import ingress, operator
+from relay.web.protocol import ingress_protocol
+
+BACKLOG = 2048
+LAST_ANSWERS = 1.0
+"""Seconds after the drain for requests that are still being answered."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: one pair of ours serves both listeners."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def serve(settings: Settings) -> int:
+    """Run Relay until SIGTERM or SIGINT; returns the exit code.
+
+    Raises ConfigError, UsageError or JournalRefused where it cannot begin.
+    """
+    configuration = config.load(settings.config, os.environ)
+    public = _listen(settings.host, settings.port, "PORT")
+    private = _listen(settings.admin_host, settings.admin_port, "ADMIN_PORT")
+    telemetry = Telemetry.configure(log_format=settings.log_format, log_level=settings.log_level)
+    with public, private, telemetry:
+        telemetry.service_started(
+            version=__version__,
+            pid=os.getpid(),
+            listening=f"{settings.host}:{settings.port}",
+            operators=f"{settings.admin_host}:{settings.admin_port}",
+        )
+        telemetry.config_loaded(
+            path=str(configuration.path),
+            digest=configuration.digest,
+            sources=len(configuration.sources),
+            destinations=len(configuration.destinations),
+            routes=sum(map(len, configuration.routes.values())),
+        )
+        return uvloop.run(_run(settings, configuration, telemetry, public, private))
+
+
+async def _run(
+    settings: Settings,
+    configuration: Configuration,
+    telemetry: Telemetry,
+    public: socket.socket,
+    private: socket.socket,
+) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    service = Service(settings=settings, configuration=configuration, telemetry=telemetry)
+    await service.start()
+    front = _server(ingress.create_app(service), http=ingress_protocol(refused=telemetry.request_refused))
+    back = _server(operator.create_app(service), http="httptools")
+    # What start-up made lives as long as the process; the collector need not walk it again and again.
+    gc.collect()
+    gc.freeze()
+    listeners = [
+        asyncio.create_task(front.serve(sockets=[public])),
+        asyncio.create_task(back.serve(sockets=[private])),
+    ]
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({*listeners, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    for server in (front, back):
+        server.should_exit = True  # no new connections; requests under way are answered
+    await service.drain()
+    await asyncio.wait(listeners, timeout=LAST_ANSWERS)
+    for server in (front, back):
+        server.force_exit = True
+    await asyncio.gather(*listeners)
+    await service.close()
+    stopped.cancel()
+    return 0
+
+
+def _server(app: object, *, http: object) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,  # type: ignore[arg-type]
+            http=http,  # type: ignore[arg-type]
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+        )
+    )
+
+
+def _listen(host: str, port: int, name: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; "
+            f"stop what listens there, or set RELAY_{name} to a free port"
+        ) from error

@@ -1,0 +1,1 @@
+"""Relay's tests: unit, journal, acceptance and fault experiments, and the benchmarks."""

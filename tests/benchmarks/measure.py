@@ -1,0 +1,157 @@
+"""One measurement: start a receiver and a subject, send for a while, wait for the last delivery, end all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.subjects import Subject
+from tests.support import eventually, free_port, request
+
+SENDERS = 32
+WARM_UP_SECONDS = 0.5
+QUIET_AFTER = 8.0
+"""Seconds without a new delivery after which no more is waited for: more than the first retry's wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one run came to; times in seconds, CPU in seconds per event."""
+
+    per_second: float
+    cpu: float
+    p50: float
+    p99: float
+    acknowledged: int
+    delivered: int
+    refused: int
+
+    @property
+    def missing(self) -> int:
+        """Acknowledged events that had not arrived when the waiting ended."""
+        return self.acknowledged - self.delivered
+
+
+def measure(subject: Subject, *, seconds: float) -> Figures:
+    """Measure one subject once, on fresh processes and an empty journal."""
+    with tempfile.TemporaryDirectory(prefix="relay-bench-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        receiver = stack.enter_context(_started(_module("receiver"), folder, "receiver", {}))
+        port_line = eventually(lambda: (folder / "receiver.out").read_text().strip())
+        target = f"http://127.0.0.1:{port_line}"
+        port = free_port()
+        environ = subject.environ(folder, port=port, admin_port=free_port(), target=f"{target}/in")
+        process = stack.enter_context(_started(subject.command(), folder, "subject", environ))
+        _wait_until_up(port, process, folder)
+        warmed = _send(subject, port, seconds=WARM_UP_SECONDS, first=0)
+        warm = _drained(target, subject, wanted=warmed["acknowledged"])
+        cpu_before = _cpu(process.pid)
+        sent = _send(subject, port, seconds=seconds, first=10_000_000)
+        counted = _drained(target, subject, wanted=warm["delivered"] + sent["acknowledged"])
+        cpu = _cpu(process.pid) - cpu_before
+        assert receiver.poll() is None, "the receiver ended"
+        delivered = counted["delivered"] - warm["delivered"]
+        took = max(counted["last"] - sent["started"], 1e-9)
+        return Figures(
+            per_second=delivered / took,
+            cpu=cpu / max(delivered, 1),
+            p50=sent["p50"],
+            p99=sent["p99"],
+            acknowledged=sent["acknowledged"],
+            delivered=delivered,
+            refused=sum(sent["refused"].values()) + sent["lost_connections"],
+        )
+
+
+def _module(name: str) -> list[str]:
+    return [sys.executable, "-m", f"tests.benchmarks.{name}"]
+
+
+@contextlib.contextmanager
+def _started(
+    command: list[str], folder: Path, name: str, environ: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process in a group of its own, its output in files, and end the group afterwards."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("RELAY_")}
+    with (folder / f"{name}.out").open("wb") as out, (folder / f"{name}.err").open("wb") as err:
+        process = subprocess.Popen(
+            command,
+            env=inherited | dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+
+def _wait_until_up(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Wait until the subject answers; Relay has /readyz, for the others any answer will do."""
+
+    def answers() -> bool:
+        if process.poll() is not None:
+            raise RuntimeError(f"the subject ended at once:\n{(folder / 'subject.err').read_text()[-4000:]}")
+        try:
+            return request("GET", f"http://127.0.0.1:{port}/readyz", timeout=2).status < 500
+        except OSError:
+            return False
+
+    eventually(answers, timeout=20)
+
+
+def _send(subject: Subject, port: int, *, seconds: float, first: int) -> dict[str, Any]:
+    """Let the senders post for a while; what they saw."""
+    options = {
+        "--port": port,
+        "--path": "/hooks/bench",
+        "--seconds": seconds,
+        "--senders": SENDERS,
+        "--first": first,
+        "--most": int(subject.most * seconds),
+    }
+    command = [*_module("sender"), *(str(word) for pair in options.items() for word in pair)]
+    command += ["--signed"] if subject.signed else []
+    ended = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=seconds + 60)
+    report: dict[str, Any] = json.loads(ended.stdout)
+    return report
+
+
+def _drained(target: str, subject: Subject, *, wanted: int) -> dict[str, Any]:
+    """What the receiver counted, once it has all, or nothing new came for a while, or the wait is over."""
+    began = time.monotonic()
+    while True:
+        counted: dict[str, Any] = request("GET", target).json()
+        now = time.monotonic()
+        quiet = now - max(counted["last"], began)
+        if counted["delivered"] >= wanted or quiet > QUIET_AFTER or now - began > subject.drain:
+            return counted
+        time.sleep(0.05)
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU that a process, its living descendants and its ended children have used."""
+    ticks = 0
+    waiting = [pid]
+    while waiting:
+        current = waiting.pop()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = Path(f"/proc/{current}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(int(field) for field in fields[11:15])
+            for task in Path(f"/proc/{current}/task").iterdir():
+                waiting += [int(child) for child in (task / "children").read_text().split()]
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,77 @@
+"""What is measured: how each subject is started and what is posted to it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks.payload import SECRET
+
+PLAIN = """\
+sources:
+  bench: {{verify: {{scheme: none}}}}
+destinations:
+  receiver: {{url: "{target}", limits: {{concurrency: 64}}}}
+routes:
+  - {{source: bench, to: receiver}}
+"""
+
+CHECKED = """\
+sources:
+  bench:
+    verify: {{scheme: github, secrets: "{secret}"}}
+    dedup: 24h
+destinations:
+  receiver: {{url: "{target}", limits: {{concurrency: 64}}}}
+routes:
+  - {{source: bench, when: 'event.type == "push"', to: receiver}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One contestant.
+
+    durable  whether all that it acknowledged must arrive
+    most     requests to make ready for one second of sending
+    drain    seconds to wait, after the senders ended, for what was acknowledged
+    """
+
+    name: str
+    title: str
+    module: str
+    config: str | None = None
+    signed: bool = False
+    durable: bool = False
+    most: int = 12_000
+    drain: float = 20.0
+
+    def command(self) -> list[str]:
+        """How to start it."""
+        return [sys.executable, "-m", self.module, *(["serve"] if self.config else [])]
+
+    def environ(self, folder: Path, *, port: int, admin_port: int, target: str) -> Mapping[str, str]:
+        """What it finds in its environment, besides what everybody does; Relay's file is written here."""
+        if self.config is None:
+            return {"BENCH_PORT": str(port), "BENCH_TARGET": target}
+        file = folder / "relay.yaml"
+        file.write_text(self.config.format(target=target, secret=SECRET))
+        return {
+            "RELAY_CONFIG": str(file),
+            "RELAY_JOURNAL": f"sqlite:///{folder / 'relay.db'}",
+            "RELAY_HOST": "127.0.0.1",
+            "RELAY_PORT": str(port),
+            "RELAY_ADMIN_PORT": str(admin_port),
+            "RELAY_LOG_FORMAT": "json",
+            "RELAY_LOG_LEVEL": "info",
+        }
+
+
+SUBJECTS = (
+    Subject("limit", "the limit (keeps nothing)", "tests.benchmarks.limit"),
+    Subject("background", "BackgroundTasks + httpx.AsyncClient", "tests.benchmarks.background", most=4_000),
+    Subject("relay", "Relay, durable, logs on", "relay", config=PLAIN, durable=True),
+    Subject("checked", "Relay, signature, dedup, when", "relay", config=CHECKED, signed=True, durable=True),
+)

@@ -1,0 +1,113 @@
+"""Hostile input through the real service: it is taken and forwarded, or refused, and harms no neighbour."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.support import Receiver, RelayProcess, Reply
+
+StartRelay = Callable[..., RelayProcess]
+
+BODIES = {
+    "a hundred thousand brackets": b"[" * 100_000,
+    "seven thousand deep": b'{"a":' * 7_000 + b"1" + b"}" * 7_000,
+    "a number of 5,000 digits": b'{"type": "x", "n": ' + b"9" * 5_000 + b"}",
+    "bad UTF-8": b'{"type": "\xff\xfe"}',
+    "lone surrogates": rb'{"type": "\ud800", "id": "\udfff"}',
+    "NUL": b'{"type": "\\u0000", "id": "\x00"}',
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_a_hostile_body_is_forwarded_byte_for_byte(
+    receiver: Receiver, start_relay: StartRelay, body: bytes
+) -> None:
+    """A body that no parser takes is accepted and forwarded, although routes and dedup look into it."""
+    relay = start_relay(
+        f"""
+sources: {{in: {{verify: none, dedup: {{key: body.id, window: 1h}}}}}}
+destinations: {{out: {{url: "{receiver.url}/"}}}}
+routes:
+  - {{name: looks, source: in, when: 'body.type == "x"', to: out}}
+  - {{name: all, source: in, to: out}}
+"""
+    )
+    assert relay.post("in", body).status == 202
+    assert receiver.wait(1)[0].body == body
+    assert relay.get("/readyz").status == 200
+
+
+def test_a_hundred_senders_of_one_key(receiver: Receiver, start_relay: StartRelay) -> None:
+    """One dedup key from a hundred senders at once is one event; each of them gets a 202 with its id."""
+    relay = start_relay(
+        f"""
+sources: {{in: {{verify: none, dedup: {{key: body.id, window: 1h}}}}}}
+destinations: {{out: {{url: "{receiver.url}/"}}}}
+routes: [{{source: in, to: out}}]
+"""
+    )
+    answers = []
+
+    def send() -> None:
+        answers.append(relay.post("in", '{"id": "one"}'))
+
+    senders = [threading.Thread(target=send) for _ in range(100)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert {answer.status for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sum("duplicate" in answer.json() for answer in answers) == 99
+    assert len(receiver.wait(1)) == 1
+
+
+def test_a_redelivery_revives_the_one_that_died(receiver: Receiver, start_relay: StartRelay) -> None:
+    """Of three deliveries one died; posting the event again delivers that one alone."""
+    receiver.script(500, path="/b")
+    relay = start_relay(
+        f"""
+sources: {{in: {{verify: none, dedup: {{key: body.id, window: 1h}}}}}}
+destinations:
+  a: {{url: "{receiver.url}/a"}}
+  b: {{url: "{receiver.url}/b", retry: {{max_attempts: 1}}}}
+  c: {{url: "{receiver.url}/c"}}
+routes: [{{source: in, to: [a, b, c]}}]
+"""
+    )
+    relay.post("in", '{"id": "one"}')
+    relay.wait_log("delivery.dead", destination="b")
+    receiver.wait(3)
+    assert relay.post("in", '{"id": "one"}').json()["duplicate"] is True
+    received = receiver.wait(4)
+    assert received[3].path == "/b"
+    relay.wait_log("attempt.finished", destination="b", decision="delivered")
+    assert len(receiver.requests) == 4
+    assert relay.cli("ledger").code == 0
+
+
+def test_log_lines_stay_lines(receiver: Receiver, start_relay: StartRelay) -> None:
+    """Newlines, ANSI codes and line separators of a sender or a downstream stay inside their line."""
+    receiver.always = Reply(status=400, body=b"\x1b[31mred\n\xe2\x80\xa8fake")
+    relay = start_relay(
+        f"""
+sources: {{in: {{verify: none}}}}
+destinations: {{out: {{url: "{receiver.url}/", retry: {{max_attempts: 1}}}}}}
+routes: [{{source: in, to: out}}]
+"""
+    )
+    relay.post("in%0a%1b[31mfake%e2%80%a8line%0d")
+    relay.post("in", headers=[("X-Evil", b"\xe2\x80\xa8\xc2\x85evil")])
+    relay.wait_log("delivery.dead")
+    relay.wait_log("event.rejected")
+    raw = (relay.folder / "serve-1.out").read_bytes()
+    assert raw.isascii()
+    assert b"\x1b" not in raw
+    assert all(line.startswith(b"{") for line in raw.splitlines())
+    shown = relay.cli("deliveries").out + relay.cli("show", relay.log("delivery.dead")[0]["event_id"]).out
+    assert "\x1b" not in shown
+    assert "\u2028" not in shown

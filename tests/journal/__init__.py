@@ -1,0 +1,1 @@
+"""The behaviour of the journal, the same for every engine."""

@@ -1,0 +1,168 @@
+"""Values for tests of the journal, and a clock that stands still until it is set."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from relay.clock import Clock
+from relay.journal import Entry, Journal, Settlement
+from relay.model import Attempt, Dedup, Delivery, DeliveryState, Event, Outcome
+
+NOW = 1_700_000_000.0
+
+
+class StillClock(Clock):
+    """A clock that goes when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = NOW
+
+    def now(self) -> float:
+        """The moment that was set."""
+        return self.at
+
+
+@dataclass
+class Told:
+    """Hooks that remember what they were told."""
+
+    troubles: list[str] = field(default_factory=list)
+    recoveries: int = 0
+    batches: list[int] = field(default_factory=list)
+
+    def unavailable(self, error: str) -> None:
+        """Remember it."""
+        self.troubles.append(error)
+
+    def recovered(self) -> None:
+        """Remember it."""
+        self.recoveries += 1
+
+    def committed(self, size: int, seconds: float) -> None:
+        """Remember how many jobs."""
+        self.batches.append(size)
+
+
+@contextlib.contextmanager
+def opened(
+    url: str,
+    *,
+    clock: Clock | None = None,
+    hooks: Told | None = None,
+    create: bool = True,
+    serving: bool = True,
+    append_timeout: float = 4.0,
+) -> Iterator[Journal]:
+    """A journal that is closed at the end."""
+    journal = Journal.open(
+        url,
+        clock=clock or StillClock(),
+        serving=serving,
+        create=create,
+        hooks=hooks,
+        append_timeout=append_timeout,
+    )
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def make_event(source: str = "github", **changes: object) -> Event:
+    """An event as ingest makes it."""
+    values: dict[str, object] = {
+        "id": f"evt_{uuid.uuid4().hex}",
+        "source": source,
+        "type": "push",
+        "provider_id": None,
+        "received_at": NOW,
+        "method": "POST",
+        "path": f"/hooks/{source}",
+        "query": b"",
+        "headers": ((b"content-type", b"application/json"),),
+        "body": b"{}",
+        "remote": "127.0.0.1",
+    }
+    return Event(**(values | changes))  # type: ignore[arg-type]
+
+
+def make_delivery(
+    event: Event, destination: str = "billing", *, owner: str | None = None, **changes: object
+) -> Delivery:
+    """A delivery as ingest plans it; with an owner it is born owned."""
+    identity = f"dlv_{uuid.uuid4().hex}"
+    values: dict[str, object] = {
+        "id": identity,
+        "event_id": event.id,
+        "source": event.source,
+        "route": "all",
+        "destination": destination,
+        "key": identity,
+        "created_at": event.received_at,
+        "age_from": event.received_at,
+        "due_at": event.received_at,
+        "owner": owner,
+        "fence": 0 if owner is None else 1,
+        "attempts": 0 if owner is None else 1,
+    }
+    return Delivery(**(values | changes))  # type: ignore[arg-type]
+
+
+def make_entry(
+    *destinations: str, owner: str | None = None, key: str | None = None, body_hash: bytes = b"one"
+) -> Entry:
+    """An event with a delivery to each destination, and a dedup key where one is given."""
+    event = make_event()
+    dedup = None if key is None else Dedup(key=key, body_hash=body_hash, expires_at=NOW + 3600)
+    deliveries = tuple(make_delivery(event, name, owner=owner) for name in destinations)
+    return Entry(event=event, deliveries=deliveries, dedup=dedup)
+
+
+def make_settlement(
+    delivery: Delivery,
+    state: DeliveryState = DeliveryState.DELIVERED,
+    *,
+    due_at: float | None = None,
+    **changes: object,
+) -> Settlement:
+    """The end of the attempt that a delivery is at."""
+    delivered = state is DeliveryState.DELIVERED
+    values: dict[str, object] = {
+        "delivery_id": delivery.id,
+        "number": delivery.attempts,
+        "started_at": NOW,
+        "duration": 0.1,
+        "outcome": Outcome.DELIVERED if delivered else Outcome.HTTP_STATUS,
+        "node": delivery.owner or "nobody",
+        "status": 200 if delivered else 500,
+        "response": b"said so",
+    }
+    return Settlement(
+        delivery=delivery,
+        attempt=Attempt(**(values | changes)),  # type: ignore[arg-type]
+        state=state,
+        due_at=due_at,
+        finished=delivery.finished + 1,
+        reason="max_attempts" if state is DeliveryState.DEAD else None,
+    )
+
+
+def path_of(url: str) -> Path:
+    """The file of an SQLite journal."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
+@contextlib.contextmanager
+def by_hand(url: str) -> Iterator[sqlite3.Connection]:
+    """A connection past the journal, to do to it what must not be done."""
+    connection = sqlite3.connect(path_of(url), isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,58 @@
+"""Tables are plain in a pipe, and rich on a terminal without obeying what they show."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from relay.cli.render import Column, Line, table, timeline
+
+COLUMNS = (Column("NAME"), Column("COUNT", right=True), Column("STATE", styled=True))
+ROWS = [("[bold]x[/bold]\x1b[2J", "1,000", "dead"), ("y", "2", "delivered")]
+
+ON_A_TERMINAL = """
+from relay.cli.render import Column, Line, table, timeline
+table([Column("NAME"), Column("STATE", styled=True)], [("[bold]x[/bold]\\x1b[2J", "dead")])
+timeline([Line("[red]no markup[/red] " + "long " * 30, depth=2, style="bold")])
+"""
+
+
+def test_in_a_pipe_columns_are_padded_and_nothing_is_coloured(capsys: pytest.CaptureFixture[str]) -> None:
+    """Plain text, aligned, with the sender's escapes written out."""
+    table(COLUMNS, ROWS, title="a title")
+    timeline([Line("deep", depth=2, style="bold red")])
+    assert capsys.readouterr().out.splitlines() == [
+        "a title",
+        r"NAME                   COUNT  STATE",
+        r"[bold]x[/bold]\x1b[2J  1,000  dead",
+        r"y                          2  delivered",
+        "    deep",
+    ]
+
+
+def test_on_a_terminal_there_is_colour_of_our_own_only() -> None:
+    """The state is coloured; markup and escapes of a sender appear as text."""
+    main, side = pty.openpty()
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    environ.pop("NO_COLOR", None)
+    process = subprocess.run(
+        [sys.executable, "-c", ON_A_TERMINAL], stdout=side, stderr=side, env=environ, check=True
+    )
+    os.close(side)
+    shown = b""
+    try:
+        while chunk := os.read(main, 4096):
+            shown += chunk
+    except OSError:
+        pass  # the other side is closed: all was read
+    os.close(main)
+    text = shown.decode()
+    assert process.returncode == 0
+    assert "\x1b[1;31mdead" in text
+    assert r"[bold]x[/bold]\x1b[2J" in text
+    assert "[red]no markup[/red]" in text
+    assert "\x1b[2J" not in text
