@@ -51,9 +51,9 @@ def serve(
         grace=grace,
         max_backlog=max_backlog,
     )
-    from relay import service
+    from relay.web import server
 
-    raise typer.Exit(service.serve(settings))
+    raise typer.Exit(server.serve(settings))
 
 
 def demo(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from relay import retry
 from relay.config import schema
@@ -21,6 +22,7 @@ from relay.config.model import (
     Success,
     Timeout,
 )
+from relay.config.nodes import Interpolated
 from relay.expressions import Template, compile_program, compile_template
 from relay.routing import Route, Transform
 
@@ -40,6 +42,8 @@ def configuration(parsed: Parsed, document: Document, path: Path) -> Configurati
     sources = {name: _source(name, model) for name, model in parsed.sources.items()}
     routes: dict[str, tuple[Route, ...]] = dict.fromkeys(sources, ())
     for model in parsed.routes:
+        if model.source not in sources:
+            continue  # a source whose name is in a variable that may be unset
         routes[model.source] += (_route(model, sources[model.source].path.placeholders),)
     return Configuration(
         sources=MappingProxyType(sources),
@@ -117,7 +121,7 @@ def _route(model: schema.Route, placeholders: tuple[str, ...]) -> Route:
 
 def _transform(model: schema.Transform, placeholders: tuple[str, ...]) -> Transform:
     def template(value: object) -> Template:
-        return compile_template(value, placeholders=placeholders)
+        return compile_template(_settled(value), placeholders=placeholders)
 
     return Transform(
         json=template(model.json_) if "json_" in model.model_fields_set else None,
@@ -125,3 +129,16 @@ def _transform(model: schema.Transform, placeholders: tuple[str, ...]) -> Transf
         content_type=model.content_type,
         headers=tuple((name, template(text)) for name, text in model.headers.items()),
     )
+
+
+def _settled(value: Any) -> Any:
+    """The structure with plain text, where text with an unset variable might not even compile."""
+    match value:
+        case Interpolated():
+            return "unset" if value.unset else str(value)
+        case list():
+            return [_settled(item) for item in value]
+        case dict():
+            return {key: _settled(item) for key, item in value.items()}
+        case _:
+            return value

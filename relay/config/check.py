@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from relay.config.document import Document
 from relay.config.model import PathPattern
 from relay.config.nodes import Interpolated, Items, Leaf, Node, Table, leaves
-from relay.config.report import Place, Report, nearest
+from relay.config.report import Place, Report, nearest, quoted
 from relay.config.values import shown
 from relay.errors import ExpressionError
 from relay.expressions import compile_program, compile_template
@@ -86,10 +86,14 @@ def _text(node: Node | None) -> str | None:
 
 def _check_target(node: Node | None, key: str, kind: str, valid: Collection[str], report: Report) -> None:
     for leaf in _scalars(node):
-        if isinstance(leaf.value, str) and leaf.value not in valid:
-            hidden = isinstance(leaf.value, Interpolated)
-            close = None if hidden else nearest(leaf.value, valid)
-            report.add(leaf.place, f"there is no {kind} {shown(leaf.value)}", key=key, nearest=close)
+        if not isinstance(leaf.value, str) or leaf.value in valid:
+            continue
+        if isinstance(leaf.value, Interpolated):
+            if not leaf.value.unset:
+                report.add(leaf.place, f"there is no {kind} {shown(leaf.value)}", key=key)
+            continue
+        close = nearest(leaf.value, valid)
+        report.add(leaf.place, f"there is no {kind} {shown(leaf.value)}", key=key, nearest=close)
 
 
 def _scalars(node: Node | None) -> list[Leaf]:
@@ -98,14 +102,17 @@ def _scalars(node: Node | None) -> list[Leaf]:
     return [item for item in node.nodes if isinstance(item, Leaf)] if isinstance(node, Items) else []
 
 
-def route_name(node: Table) -> str | None:
-    """The name of a route, by default from its source and destinations."""
-    written = node.get("name")
-    if written is not None and _text(written) is not None:
-        return _text(written)
-    source = _text(node.get("source"))
-    to = [str(leaf.value) for leaf in _scalars(node.get("to"))]
-    return f"{source}-to-{'-'.join(to)}" if source and to else None
+def route_name(node: Table, *, written: bool = False) -> str | None:
+    """The name of a route, by default from its source and destinations; `written` keeps variables."""
+
+    def text(leaf: Node | None) -> str | None:
+        if written and isinstance(leaf, Leaf) and isinstance(leaf.value, Interpolated):
+            return leaf.value.written
+        return _text(leaf)
+
+    name, source = text(node.get("name")), text(node.get("source"))
+    to = [text(leaf) or "" for leaf in _scalars(node.get("to"))]
+    return name or (f"{source}-to-{'-'.join(to)}" if source and to else None)
 
 
 def _check_name(node: Table, key: str, seen: _Seen, report: Report) -> None:
@@ -116,7 +123,7 @@ def _check_name(node: Table, key: str, seen: _Seen, report: Report) -> None:
     place = written.place if written else node.place
     if name in seen.names:
         hint = "" if written else ", the default: give it a `name`"
-        message = f"duplicate route name {shown(written.value if isinstance(written, Leaf) else name)}{hint}"
+        message = f"duplicate route name {quoted(route_name(node, written=True) or name)}{hint}"
         report.add(place, f"{message}, first used in {seen.names[name]}", key=f"{key}.name")
     seen.names.setdefault(name, place)
 

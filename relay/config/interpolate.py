@@ -49,6 +49,7 @@ class Interpolation:
     def _text(self, text: str, leaf: Leaf, key: str) -> str:
         pieces: list[str] = []
         position, unset, filled = 0, False, False
+        known = len(self.report.mistakes)
         for found in _REFERENCE.finditer(text):
             pieces.append(text[position : found.start()])
             position = found.end()
@@ -60,9 +61,10 @@ class Interpolation:
             unset = unset or value is None
             pieces.append(STAND_IN if value is None else value)
         pieces.append(text[position:])
+        if len(self.report.mistakes) > known:
+            self.report.spoiled.add(leaf.place)
         whole = "".join(pieces)
-        alone = len(pieces) == 3 and not pieces[0] and not pieces[2]  # noqa: PLR2004
-        return Interpolated(whole, written=text, unset=unset and alone) if filled else whole
+        return Interpolated(whole, written=text, unset=unset) if filled else whole
 
     def _value(self, inside: str, leaf: Leaf, key: str) -> str | None:
         if inside.startswith("file:"):
@@ -70,7 +72,7 @@ class Interpolation:
         found = _NAME.fullmatch(inside)
         if found is None:
             message = "expected ${NAME}, ${NAME:-default} or ${file:PATH}; $${ writes a literal ${"
-            self.report.add(leaf.place, message, key=key, spoil=True)
+            self.report.add(leaf.place, message, key=key)
             return None
         value = self.environ.get(found["name"])
         if found["fallback"] is not None:
@@ -78,7 +80,7 @@ class Interpolation:
         if value is None and not self.allow_unset:
             close = nearest(found["name"], self.environ)
             message = f"the environment variable {found['name']} is not set"
-            self.report.add(leaf.place, message, key=key, nearest=close, spoil=True)
+            self.report.add(leaf.place, message, key=key, nearest=close)
         return value
 
     def _file(self, name: str, leaf: Leaf, key: str) -> str | None:
@@ -92,7 +94,7 @@ class Interpolation:
                 os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no usable path"
             )
             message = f"the file {quoted(name)} cannot be read: {reason}"
-            self.report.add(leaf.place, message, key=key, spoil=True)
+            self.report.add(leaf.place, message, key=key)
             return None
         try:
             if len(content) <= _BIGGEST_FILE:
@@ -100,5 +102,5 @@ class Interpolation:
             reason = "larger than 1MiB"
         except UnicodeDecodeError:
             reason = "not UTF-8 text"
-        self.report.add(leaf.place, f"the file {quoted(name)} is {reason}", key=key, spoil=True)
+        self.report.add(leaf.place, f"the file {quoted(name)} is {reason}", key=key)
         return None

@@ -131,7 +131,7 @@ def _check_id(name: str, source: schema.Source, root: Table, report: Report) -> 
 
 def _named(node: Node) -> Any:
     shown = masked(node)
-    return {"name": route_name(node), **shown} if isinstance(node, Table) else shown
+    return {"name": route_name(node, written=True), **shown} if isinstance(node, Table) else shown
 
 
 def _mask_secrets(node: Node, shown: Any) -> None:

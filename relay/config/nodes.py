@@ -42,6 +42,8 @@ class Leaf:
         """The place of the character at this offset, else of the whole scalar."""
         if offset is None or self.text is None or not isinstance(self.value, str):
             return self.place
+        # What is missing at the end is missing after the last word, not in the line below.
+        offset = min(offset, len(self.value.rstrip()))
         before = self.value[:offset]
         column = offset - (before.rfind("\n") + 1)
         return Place(self.text.file, self.text.line + before.count("\n"), self.text.column + column)

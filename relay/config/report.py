@@ -43,6 +43,7 @@ class Report:
 
     mistakes: list[Mistake] = field(default_factory=list)
     spoiled: set[Place] = field(default_factory=set)
+    told: set[tuple[Place, str]] = field(default_factory=set)
 
     def add(
         self,
@@ -58,10 +59,10 @@ class Report:
             return
         if spoil:
             self.spoiled.add(place)
-        mistake = Mistake(place, key, message, nearest)
         # One wrong default shows in every entry it is merged under: once is enough.
-        if not any(known.place == place and known.message == message for known in self.mistakes):
-            self.mistakes.append(mistake)
+        if (place, message) not in self.told:
+            self.told.add((place, message))
+            self.mistakes.append(Mistake(place, key, message, nearest))
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:

@@ -32,6 +32,7 @@ from relay.config.values import (
     Wrong,
     reads,
     shown,
+    unless_unset,
 )
 from relay.config.verify import Verify
 
@@ -90,7 +91,7 @@ def _program_text(text: str) -> str:
 
 
 BodySize = Annotated[Size, AfterValidator(_body_size)]
-Expression = Annotated[str, AfterValidator(_program_text)]
+Expression = Annotated[str, unless_unset("true"), AfterValidator(_program_text)]
 Path = Annotated[str, reads(_path, "/unset"), WithJsonSchema({"type": "string", "pattern": "^/"})]
 
 
@@ -225,7 +226,7 @@ class Transform(Model):
 
     json_: Annotated[Any, Field(alias="json", title="Json")] = None
     """Any structure; text in it may have {{ CEL }} holes, and a lone hole keeps its type."""
-    text: str | None = None
+    text: Annotated[str | None, unless_unset("unset")] = None
     """Text with {{ CEL }} holes."""
     content_type: MediaType | None = None
     """The content type of `text`."""

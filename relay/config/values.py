@@ -158,6 +158,13 @@ def _truth(value: object) -> object:
     return {"true": True, "false": False, STAND_IN: False}.get(value, value)
 
 
+def unless_unset(stand_in: object) -> BeforeValidator:
+    """A pydantic validator that reads a value as it is, and an unset variable as the stand-in."""
+    return BeforeValidator(
+        lambda value: stand_in if isinstance(value, Interpolated) and value.unset else value
+    )
+
+
 def reads(parse: Callable[[object], T], stand_in: object) -> PlainValidator:
     """A pydantic validator from a parsing function; an unset variable reads as the stand-in."""
 

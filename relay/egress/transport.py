@@ -11,7 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 import httpx
@@ -54,14 +54,20 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     ) -> None:
         self._ssl = ssl_context
         self._nameservers = nameservers
+        self._resolver: aiohttp.AsyncResolver | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         """Open the session."""
+        # By aiodns, so that one slow name holds up nobody else.
+        options: dict[str, Any] = (
+            {} if self._nameservers is None else {"nameservers": list(self._nameservers)}
+        )
+        self._resolver = aiohttp.AsyncResolver(**options)
         connector = aiohttp.TCPConnector(
             limit=0,  # how many at once is a question of the destination's concurrency
             keepalive_timeout=_KEEP_ALIVE,
-            resolver=self._resolver(),
+            resolver=self._resolver,
             ssl=self._ssl or ssl.create_default_context(),
         )
         self._session = aiohttp.ClientSession(
@@ -87,17 +93,15 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Close every connection."""
         await self.aclose()
 
-    def _resolver(self) -> aiohttp.AsyncResolver:
-        """Ask by aiodns, so that one slow name holds up nobody else."""
-        if self._nameservers is None:
-            return aiohttp.AsyncResolver()
-        return aiohttp.AsyncResolver(nameservers=list(self._nameservers))
-
     async def aclose(self) -> None:
         """Close every connection; what is in flight fails."""
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
+        if self._resolver is not None:
+            # Questions that are still out would be answered into a loop that has ended.
+            resolver, self._resolver = self._resolver, None
+            await resolver.close()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return as soon as status and headers are there, with the body to be read."""

@@ -116,11 +116,14 @@ def _syntax_error(text: str, report: str) -> ExpressionError:
     if not text.strip():
         return ExpressionError("the expression is empty", offset=0)
     if found is None:
-        return ExpressionError("this is no CEL expression", offset=0)
+        problem = "nested too deeply" if "Recursion limit" in report else "this is no CEL expression"
+        return ExpressionError(problem, offset=0)
     line, column, problem = int(found[1]), int(found[2]), found[3]
     lines = text.splitlines(keepends=True)
     offset = sum(len(one) for one in lines[: line - 1]) + column - 1
-    if "'<EOF>'" in problem and "expecting <EOF>" not in problem:
+    if "Recursion limit" in problem:
+        problem = "nested too deeply"
+    elif "'<EOF>'" in problem and "expecting <EOF>" not in problem:
         problem = "the expression ends too soon"
     return ExpressionError(problem.split(" expecting ")[0], offset=min(offset, len(text)))
 

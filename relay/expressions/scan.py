@@ -14,7 +14,7 @@ from relay.errors import ExpressionError
 EVENT_FIELDS = ("id", "type", "provider_id", "source", "received_at")
 ROOTS = ("event", "body", "raw", "headers", "query", "path", "method")
 TYPE_NAMES = ("bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint")
-MACROS = ("all", "exists", "exists_one", "existsOne", "filter", "map")
+MACROS = {**dict.fromkeys(("all", "exists", "exists_one", "existsOne", "filter"), (3, 3)), "map": (3, 4)}
 EXTRA_FUNCTIONS = {
     "get": (2, 3),
     "lower": (1, 1),
@@ -68,7 +68,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-# A comparison that starts after one of these and ends before one of those stands by itself.
+# A comparison that starts after one of these, and ends before one of those, stands by itself.
 _OPENERS = frozenset({"", "(", "[", ",", "?", ":", "!", "&&", "||"})
 _ENDERS = frozenset({"", ")", "]", "}", ",", "?", ":", "&&", "||"})
 _LARGE = frozenset({"body", "raw", "headers", "query", "path"})
@@ -186,25 +186,19 @@ class _Scan:
 
     def _check_call(self, call: Call) -> None:
         name = self._text(call.name)
-        if call.method and name in MACROS:
-            return
-        valid, other = (METHODS, GLOBAL_FUNCTIONS) if call.method else (GLOBAL_FUNCTIONS, METHODS)
+        valid, other = (
+            ({**METHODS, **MACROS}, GLOBAL_FUNCTIONS) if call.method else (GLOBAL_FUNCTIONS, METHODS)
+        )
         if name in other and name not in valid:
             form = f"{name}(value)" if call.method else f"value.{name}(…)"
             raise self._refuse(call.name, f"{name} is written {form}")
         if name not in valid:
-            names = {*valid, *MACROS} if call.method else valid
-            raise self._refuse(call.name, f"unknown function {name!r}: {nearest(name, names)}")
-        least, most = valid[name]
-        if not least <= call.arguments <= most:
-            wanted = (
-                f"{least - call.method}"
-                if least == most
-                else f"{least - call.method} or {most - call.method}"
-            )
-            raise self._refuse(
-                call.name, f"{name} takes {wanted} arguments here, not {call.arguments - call.method}"
-            )
+            raise self._refuse(call.name, f"unknown function {name!r}: {nearest(name, valid)}")
+        least, most = (count - call.method for count in valid[name])
+        given = call.arguments - call.method
+        if not least <= given <= most:
+            wanted = f"{least}" if least == most else f"{least} or {most}"
+            raise self._refuse(call.name, f"{name} takes {wanted} arguments here, and has {given}")
         if name == "matches" and self._kind(call.open + 1) == "string" and call.close == call.open + 2:
             self._check_pattern(call.open + 1)
 
@@ -253,10 +247,10 @@ class _Scan:
         root, (places, end) = self._text(index), self._path(index)
         path = [self._key(place) for place in places]
         before, after, whole = self._text(index - 1), self._text(end), True
-        if before == "(" and self._text(index - 2) == "has" and after == ")":
+        asked = before == "(" and self._text(index - 2) == "has" and after == ")"
+        compared = before in _OPENERS and after in {"==", "!="} and self._text(end + 1) == "null"
+        if asked or compared:
             whole = False
-        elif after in {"==", "!="} and self._text(end + 1) == "null" and before in _OPENERS:
-            whole = self._text(end + 2) not in _ENDERS
         elif before == "in" and self._text(index - 3) in _OPENERS and after in _ENDERS:
             whole = not self._extend(path, places, index - 2)
         elif before == "(" and self._text(index - 2) == "get" and index - 2 in self._calls and after == ",":

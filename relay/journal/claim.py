@@ -119,7 +119,10 @@ def rescue_from(tx: Tx, dead_nodes: Collection[str]) -> list[Rescued]:
 
 
 def rescue_forgotten(tx: Tx, held: Collection[str], *, after: float = FORGOTTEN_AFTER) -> list[Rescued]:
-    """Release what this node owns for a while and does not know of: an ambiguous commit, a cancelled handler."""
+    """Release what this node owns for a while and does not know of.
+
+    So ends an ambiguous commit, or a handler that was cancelled after its append.
+    """
     rows = tx.connection.execute(
         sa.select(delivery.c.id).where(delivery.c.owner == tx.node, delivery.c.owned_at <= tx.now - after)
     )

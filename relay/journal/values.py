@@ -65,13 +65,11 @@ class Receipt:
               new was stored; `conflict`: the key was seen with another body, the event is kept filtered
     first_event_id  with `duplicate` and `conflict`, the event that came first by this key
     revived   destinations that a duplicate set going again
-    first_event_id  whose key a conflict came under
     """
 
     kind: Literal["stored", "duplicate", "conflict"]
     event_id: str
     revived: tuple[str, ...] = ()
-    first_event_id: str | None = None
     first_event_id: str | None = None
 
 

@@ -154,12 +154,20 @@ def _plain(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
-def _console(stream: TextIO | None) -> Processor:
-    """For people: structlog's own renderer; with `repr` it escapes all that is not printable."""
-    colours = stream is not None and stream.isatty()
-    return structlog.dev.ConsoleRenderer(
-        colors=colours, repr_native_str=True, sort_keys=False, pad_event_to=18
-    )
+class ConsoleLine:
+    """Processor: the line for people, by structlog's renderer; `repr` escapes all that is not printable."""
+
+    def __init__(self, *, colours: bool) -> None:
+        self._render = structlog.dev.ConsoleRenderer(
+            colors=colours, repr_native_str=True, sort_keys=False, pad_event_to=18
+        )
+
+    def __call__(self, logger: WrappedLogger, level: str, line: EventDict) -> str:
+        """Render the line; never raises."""
+        try:
+            return self._render(logger, level, dict(line))
+        except Exception:  # noqa: BLE001 - a log line must not fail for what it shows
+            return self._render(logger, level, {_plain(key): _plain(value) for key, value in line.items()})
 
 
 class _Library(logging.Handler):
@@ -223,7 +231,8 @@ def configure(
     """Set up logging for this process, on stdout unless a stream is given."""
     stream = stream if stream is not None else sys.stdout
     stamp = Stamp()
-    render: Processor = JsonLine() if log_format == "json" else _console(stream)
+    colours = log_format == "console" and stream is not None and stream.isatty()
+    render: Processor = JsonLine() if log_format == "json" else ConsoleLine(colours=colours)
 
     def lost(count: int) -> str:
         line: Any = {**_FIRST, "event": "library.message", "logger": "relay", "message": _LOST.format(count)}

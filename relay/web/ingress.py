@@ -219,9 +219,22 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(title="Relay ingress", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.ingress = Ingress(service)
     app.include_router(hooks)
+    app.add_exception_handler(404, _nowhere)
     app.add_api_route("/livez", livez, methods=["GET"])
     app.add_api_route("/readyz", readyz, methods=["GET"])
     return app
+
+
+async def _nowhere(request: Request, _: Exception) -> Response:
+    """What no route takes, such as a path with a line break in it."""
+    get_ingress(request).service.telemetry.event_rejected(
+        source="",
+        reason="unknown_path",
+        status=404,
+        remote=request.client.host if request.client else None,
+        path=request.scope["path"],
+    )
+    return _refusal(404, None)
 
 
 async def livez() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import random
@@ -43,7 +44,7 @@ routes: [{{source: in, to: out}}]
             name = f"{sender}-{number}"
             try:
                 answer = relay.post("in", json.dumps({"name": name}), timeout=5)
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 stop.wait(0.02)
                 continue
             if answer.status == 202:

@@ -41,6 +41,7 @@ class Server:
                 host="127.0.0.1",
                 port=0,
                 lifespan="off",
+                interface="asgi3",
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -86,10 +87,12 @@ class Server:
                     await asyncio.sleep(pause)
                 writer.write(part)
                 await writer.drain()
-        try:
-            return await asyncio.wait_for(reader.read(), within)
-        finally:
-            await hang_up(writer)
+        said = b""
+        with contextlib.suppress(ConnectionError):  # a close in mid-sending may come as a reset
+            while part := await asyncio.wait_for(reader.read(65_536), within):
+                said += part
+        await hang_up(writer)
+        return said
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """One connection, closed with the server at the latest."""
@@ -109,19 +112,21 @@ async def hang_up(writer: asyncio.StreamWriter) -> None:
 async def serving(**options: float) -> AsyncIterator[Server]:
     """A running server on a free port."""
     server = Server(**options)
-    task = asyncio.create_task(server.server._serve())
-    while not server.server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait for
-        await asyncio.sleep(0.01)
-    server.port = server.server.servers[0].sockets[0].getsockname()[1]
+    config = server.server.config
+    config.load()
+    server.server.lifespan = config.lifespan_class(config)
+    await server.server.startup()
+    listener = server.server.servers[0]
+    server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
     finally:
         server.hold.set()
+        listener.close()
         for writer in server.writers:
             await hang_up(writer)
-        server.server.should_exit = True
-        server.server.force_exit = True
-        await task
+        while server.server.server_state.connections:  # noqa: ASYNC110 - uvicorn offers nothing to wait for
+            await asyncio.sleep(0.005)
 
 
 async def response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
@@ -338,7 +343,7 @@ async def test_a_body_that_breaks_off_reaches_the_app_as_a_disconnect() -> None:
         pytest.param(HEAD + b"X: " + b"a" * 70_000 + b"\r\n\r\n", id="one-long-header"),
         pytest.param(HEAD + b"X: a\r\n" * 12_000 + b"\r\n", id="many-short-headers"),
         pytest.param(b"POST /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: relay\r\n\r\n", id="long-target"),
-        pytest.param(b"\r\n" * 40_000 + PLAIN, id="empty-lines"),
+        pytest.param(b"\r\n" * 40_000, id="empty-lines"),
     ],
 )
 async def test_headers_over_64_kib_are_431(head: bytes) -> None:
@@ -465,9 +470,8 @@ async def test_the_rest_of_a_body_that_was_answered_is_not_waited_for_long(
     """Who is answered early may finish, but not for ever: the connection ends soon after."""
     async with serving() as server:
         monkeypatch.setattr(server.protocol, "linger", 0.2)
-        answer = await server.exchange(
-            b"POST /unread HTTP/1.1\r\nHost: relay\r\nContent-Length: 100\r\n\r\n", *[b"a"] * 10, pause=0.05
-        )
+        head = b"POST /unread HTTP/1.1\r\nHost: relay\r\nContent-Length: 100\r\n\r\n"
+        answer = await server.exchange(head, b"a", b"a")
     assert answer.endswith(b"unread")
 
 

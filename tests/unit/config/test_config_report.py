@@ -116,7 +116,9 @@ def test_deep_nesting(mistakes: Mistakes) -> None:
 
 def test_an_alias_is_a_value(mistakes: Mistakes) -> None:
     """An anchor and its alias are one value in two places."""
-    text = "destinations:\n  a: {url: 'http://a/', retry: &r {first_wait: 1s}}\n  b: {url: 'http://b/', retry: *r}\n"
+    text = (
+        "destinations:\n  a: {url: 'http://a/', retry: &r {jitter: 0}}\n  b: {url: 'http://b/', retry: *r}\n"
+    )
     assert mistakes(SOURCE + text) == []
 
 
@@ -260,8 +262,8 @@ def test_routes(mistakes: Mistakes, route: str, expected: str) -> None:
 
 def test_duplicate_route_names(mistakes: Mistakes) -> None:
     """A name is there once, written or by default."""
-    text = "routes:\n  - {source: a, to: d}\n  - {source: a, to: d, when: 'true'}\n  - {source: a, to: d, name: a-to-d}\n"
-    found = mistakes(SOURCE + DESTINATION + text)
+    routes = ["{source: a, to: d}", "{source: a, to: d, when: 'true'}", "{source: a, to: d, name: a-to-d}"]
+    found = mistakes(SOURCE + DESTINATION + "routes:\n" + "".join(f"  - {route}\n" for route in routes))
     assert [line.split(": ")[0] for line in found] == ["5:5", "6:30"]
     assert "give it a `name`" in found[0]
 
@@ -319,10 +321,15 @@ def test_unset_variables(mistakes: Mistakes) -> None:
           a: {verify: {scheme: standard-webhooks, secrets: "${A}"}, max_body: "${B}", parse: "${C}"}
         destinations:
           d: {url: "${URL}", limits: {concurrency: "${N}"}, timeout: "${T}", success: "${S}", method: "${M}"}
+          e: {url: "https://${HOST}:${PORT}/"}
         routes:
-          - {source: a, to: d, stop: "${STOP}"}
+          - source: a
+            to: d
+            stop: "${STOP}"
+            transform: {json: ["{{ ${X} }}"], headers: {X-A: "{{ ${X} }}"}}
+          - {source: "${X}", to: "${X}", when: "body.${X}(", transform: {text: "{{ ${X} }}"}}
         """
-    assert len(mistakes(text)) == 9
+    assert len(mistakes(text)) == 17
     assert all("is not set" in line for line in mistakes(text))
     assert mistakes(text, allow_unset=True) == []
 
