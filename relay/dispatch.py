@@ -37,16 +37,34 @@ _STATES = {
 
 @dataclass(slots=True)
 class _Lane:
-    """One destination: its slots, and what is known of the deliveries that wait for them."""
+    """One destination: its slots, and what is known of the deliveries that wait for them.
+
+    `waiting` counts those that this process stored without a slot; `unsure` says that there may be
+    others. A claim takes no more slots than it needs, so that newcomers are born owned meanwhile:
+    one that took them all would make every newcomer wait for the next claim, and so for ever.
+    """
 
     destination: Destination
     in_flight: int = 0
-    waiting: bool = True
+    waiting: int = 0
+    unsure: bool = True
     next_due: float | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def free(self) -> int:
         return self.destination.concurrency - self.in_flight
+
+    def is_due(self, now: float) -> bool:
+        if self.next_due is not None and self.next_due <= now:
+            self.unsure, self.next_due = True, None
+        return self.unsure or self.waiting > 0
+
+    def begin_claim(self) -> int:
+        """Take slots for a claim: all that are free, or as many as are known to be wanted."""
+        asked = self.free() if self.unsure else min(self.free(), self.waiting)
+        self.waiting = 0 if self.unsure else self.waiting - asked
+        self.in_flight += asked
+        return asked
 
     def note_due(self, due_at: float) -> None:
         if self.next_due is None or due_at < self.next_due:
@@ -94,9 +112,7 @@ class Dispatcher:
     def reserve(self, destination: str) -> bool:
         """Take a slot for an event that is about to be stored; False where others must go first."""
         lane = self._lanes[destination]
-        if self._draining or lane.waiting or lane.free() <= 0:
-            return False
-        if lane.next_due is not None and lane.next_due <= self._clock.now():
+        if self._draining or lane.free() <= 0 or lane.is_due(self._clock.now()):
             return False
         lane.in_flight += 1
         return True
@@ -106,10 +122,10 @@ class Dispatcher:
         self._release_slot(self._lanes[destination])
 
     def nudge(self, destination: str) -> None:
-        """Say that something of this destination waits in the journal."""
+        """Say that one more delivery of this destination waits in the journal."""
         lane = self._lanes.get(destination)
         if lane is not None:
-            lane.waiting = True
+            lane.waiting += 1
             lane.wake.set()
 
     async def run(self, event: Event, deliveries: Sequence[Delivery]) -> None:
@@ -165,30 +181,30 @@ class Dispatcher:
             await self._wait_for_work(lane)
             if self._draining:
                 return
-            asked = lane.free()
-            lane.in_flight += asked  # held while the claim runs, so that no newcomer passes it
-            lane.waiting = False
+            unsure, asked = lane.unsure, lane.begin_claim()
+            lane.unsure = False
             claims: Sequence[Claim] = ()
             try:
                 claims = await self._journal.claim(lane.destination.name, asked, suspect=False)
             except Exception as error:  # noqa: BLE001 - a lane must outlive whatever its claim met
                 self._telemetry.internal_error(where="claim", error=error)
-                lane.waiting = True
+                lane.unsure = True
                 await asyncio.sleep(POLL)
+                continue
             finally:
                 lane.in_flight -= asked - len(claims)
             for claim in claims:
                 self._take(claim)
-            if len(claims) == asked:
-                lane.waiting = True
-            elif not lane.waiting:
+            if unsure and len(claims) == asked:
+                lane.unsure = True
+            elif unsure:
                 await self._look(lane)
 
     async def _wait_for_work(self, lane: _Lane) -> None:
         while not self._draining:
             lane.wake.clear()
             now = self._clock.now()
-            due = lane.waiting or (lane.next_due is not None and lane.next_due <= now)
+            due = lane.is_due(now)
             if due and lane.free() > 0:
                 return
             pause = None if due or lane.next_due is None else lane.next_due - now
@@ -203,7 +219,6 @@ class Dispatcher:
 
     async def _look(self, lane: _Lane) -> None:
         """Learn when the lane's next waiting delivery is due."""
-        lane.next_due = None
         name = lane.destination.name
         due = (await self._journal.due([name])).get(name)
         if due is not None:
@@ -252,7 +267,7 @@ class Dispatcher:
 
     def _release_slot(self, lane: _Lane) -> None:
         lane.in_flight -= 1
-        if lane.waiting or lane.next_due is not None:
+        if lane.waiting or lane.unsure:
             lane.wake.set()
 
     async def _attempt(self, lane: _Lane, event: Event, delivery: Delivery) -> None:

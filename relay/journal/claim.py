@@ -8,7 +8,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from relay.journal.codec import attempt_row, read_delivery, read_event, to_wire
-from relay.journal.schema import PENDING, SUSPECT, delivery, event
+from relay.journal.schema import delivery, event, is_free, is_suspect, is_waiting
 from relay.journal.statements import Row
 from relay.journal.tx import Tx
 from relay.journal.values import POISON_AFTER, Claim, Rescued
@@ -17,18 +17,15 @@ from relay.model import Attempt, Delivery, DeliveryState, Outcome
 FORGOTTEN_AFTER = 10.0
 """Seconds after which a delivery that its own node does not know of is taken from it."""
 
-_waiting = sa.and_(delivery.c.state == PENDING, delivery.c.owner.is_(None))
-
 
 def claim(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
     """Take up to `limit` deliveries that are due, the longest due first, and number their attempts."""
     due = (
         sa.select(delivery.c.seq)
         .where(
-            _waiting,
+            is_suspect if suspect else is_waiting,
             delivery.c.destination == sa.bindparam("b_destination"),
             delivery.c.due_at <= sa.bindparam("b_now"),
-            delivery.c.owners_lost >= SUSPECT if suspect else delivery.c.owners_lost < SUSPECT,
         )
         .order_by(delivery.c.due_at, delivery.c.seq)
         .limit(sa.bindparam("b_limit"))
@@ -59,9 +56,9 @@ def claim(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]
 
 
 def due(tx: Tx, destinations: Iterable[str]) -> dict[str, float | None]:
-    """When the next unowned delivery of each destination is due; None where none waits."""
+    """When the next delivery of each destination is due; None where none waits; suspects aside."""
     statement = sa.select(sa.func.min(delivery.c.due_at)).where(
-        _waiting, delivery.c.destination == sa.bindparam("b_destination")
+        is_waiting, delivery.c.destination == sa.bindparam("b_destination")
     )
     return {name: tx.connection.execute(statement, {"b_destination": name}).scalar() for name in destinations}
 
@@ -97,7 +94,7 @@ def wake(tx: Tx) -> int:
     """Make due now what is pending without a due time and stands in no lane; how many there were."""
     return tx.connection.execute(
         sa.update(delivery)
-        .where(_waiting, delivery.c.due_at.is_(None), delivery.c.lane.is_(None))
+        .where(is_free, delivery.c.due_at.is_(None), delivery.c.lane.is_(None))
         .values(due_at=tx.now)
     ).rowcount
 

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from relay.journal.codec import maybe_from_wire
 from relay.journal.engine import beside
 from relay.journal.files import is_alive
-from relay.journal.schema import DEAD, PENDING, delivery, destination, event, ledger, node
+from relay.journal.schema import (
+    DEAD,
+    delivery,
+    destination,
+    event,
+    is_owned,
+    is_suspect,
+    is_waiting,
+    ledger,
+    node,
+)
 from relay.journal.values import (
     DeliveryLine,
     DestinationStatus,
@@ -22,25 +33,27 @@ from relay.journal.values import (
     Status,
 )
 
-_waiting = sa.and_(delivery.c.state == PENDING, delivery.c.owner.is_(None))
-_owned = delivery.c.owner.is_not(None)
 
-_waiting_figures = (
-    sa.select(
-        delivery.c.destination,
-        sa.func.count().label("number"),
-        sa.func.min(delivery.c.due_at).label("due_at"),
-        sa.func.min(delivery.c.seq).label("oldest"),
+def _pending_figures(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Per destination, from one partial index alone."""
+    return (
+        sa.select(
+            delivery.c.destination,
+            sa.func.count().label("number"),
+            sa.func.min(delivery.c.seq).label("oldest"),
+        )
+        .where(which)
+        .group_by(delivery.c.destination)
     )
-    .where(_waiting)
+
+
+_pending = tuple(_pending_figures(which) for which in (is_waiting, is_suspect, is_owned))
+_in_flight = _pending[-1]
+_due = tuple(
+    sa.select(delivery.c.destination, sa.func.min(delivery.c.due_at).label("due_at"))
+    .where(which)
     .group_by(delivery.c.destination)
-)
-_owned_figures = (
-    sa.select(
-        delivery.c.destination, sa.func.count().label("number"), sa.func.min(delivery.c.seq).label("oldest")
-    )
-    .where(_owned)
-    .group_by(delivery.c.destination)
+    for which in (is_waiting, is_suspect)
 )
 _dead_figures = (
     sa.select(delivery.c.destination, sa.func.count().label("number"))
@@ -54,12 +67,7 @@ Counters = Counter[tuple[str, str, str]]
 def pending_by_destination(connection: sa.Connection) -> dict[str, int]:
     """How many deliveries of each destination are pending, from the partial indexes alone."""
     counts: Counter[str] = Counter()
-    for which in (_waiting, _owned):
-        statement = (
-            sa.select(delivery.c.destination, sa.func.count().label("number"))
-            .where(which)
-            .group_by(delivery.c.destination)
-        )
+    for statement in _pending:
         for row in connection.execute(statement):
             counts[row.destination] += row.number
     return dict(counts)
@@ -79,35 +87,38 @@ def read_status(connection: sa.Connection, path: Path) -> Status:
 def _destinations(
     connection: sa.Connection, lines: Collection[sa.Row[str, str, str, int, float]]
 ) -> tuple[DestinationStatus, ...]:
-    waiting = {row.destination: row for row in connection.execute(_waiting_figures)}
-    owned = {row.destination: row for row in connection.execute(_owned_figures)}
+    pending: Counter[str] = Counter()
+    oldest: dict[str, int] = {}
+    for statement in _pending:
+        for row in connection.execute(statement):
+            pending[row.destination] += row.number
+            oldest[row.destination] = min(row.oldest, oldest.get(row.destination, row.oldest))
+    due: dict[str, float] = {}
+    for timed in _due:
+        for row in connection.execute(timed):
+            if row.due_at is not None:
+                due[row.destination] = min(row.due_at, due.get(row.destination, row.due_at))
+    in_flight = {row.destination: row.number for row in connection.execute(_in_flight)}
     dead = {row.destination: row.number for row in connection.execute(_dead_figures)}
     errors = {row.name: row for row in connection.execute(sa.select(destination))}
     delivered: Counter[str] = Counter()
-    names = waiting.keys() | owned.keys() | dead.keys() | errors.keys()
     for line in lines:
-        if line.destination:
-            names.add(line.destination)
-        if line.counter == "delivered":
-            delivered[line.destination] += line.value
-    found = []
-    for name in sorted(names):
-        held, free, fault = owned.get(name), waiting.get(name), errors.get(name)
-        oldest = min((row.oldest for row in (held, free) if row is not None), default=None)
-        found.append(
-            DestinationStatus(
-                name=name,
-                pending=(0 if free is None else free.number) + (0 if held is None else held.number),
-                in_flight=0 if held is None else held.number,
-                oldest_at=_planned_at(connection, oldest),
-                due_at=None if free is None else free.due_at,
-                dead=dead.get(name, 0),
-                delivered=delivered[name],
-                last_error=None if fault is None else maybe_from_wire(fault.last_error),
-                last_error_at=None if fault is None else fault.last_error_at,
-            )
+        delivered[line.destination] += line.value if line.counter == "delivered" else 0
+    names = pending.keys() | dead.keys() | errors.keys() | (delivered.keys() - {""})
+    return tuple(
+        DestinationStatus(
+            name=name,
+            pending=pending[name],
+            in_flight=in_flight.get(name, 0),
+            oldest_at=_planned_at(connection, oldest.get(name)),
+            due_at=due.get(name),
+            dead=dead.get(name, 0),
+            delivered=delivered[name],
+            last_error=maybe_from_wire(errors[name].last_error) if name in errors else None,
+            last_error_at=errors[name].last_error_at if name in errors else None,
         )
-    return tuple(found)
+        for name in sorted(names)
+    )
 
 
 def _planned_at(connection: sa.Connection, seq: int | None) -> float | None:
@@ -212,20 +223,17 @@ def _reasons(
 ) -> dict[str, int]:
     """What pending deliveries wait for."""
     waiting: Counter[str] = Counter()
-    for row in connection.execute(_owned_figures):
+    for row in connection.execute(_in_flight):
         waiting["owner"] += row.number
     limit = sa.literal(float("inf") if now is None else now)
-    statement = (
-        sa.select(
-            delivery.c.destination,
-            sa.func.count().label("number"),
-            sa.func.count(delivery.c.due_at).label("timed"),
-            sa.func.count(sa.case((delivery.c.due_at <= limit, 1))).label("due"),
-        )
-        .where(_waiting)
-        .group_by(delivery.c.destination)
-    )
-    for row in connection.execute(statement):
+    figures = sa.select(
+        delivery.c.destination,
+        sa.func.count().label("number"),
+        sa.func.count(delivery.c.due_at).label("timed"),
+        sa.func.count(sa.case((delivery.c.due_at <= limit, 1))).label("due"),
+    ).group_by(delivery.c.destination)
+    free = [row for which in (is_waiting, is_suspect) for row in connection.execute(figures.where(which))]
+    for row in free:
         if destinations is not None and row.destination not in destinations:
             waiting["destination_gone"] += row.number
         else:

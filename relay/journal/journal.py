@@ -188,7 +188,7 @@ class Journal:
         return await self._do(claim.wake)
 
     async def due(self, destinations: Iterable[str]) -> Mapping[str, float | None]:
-        """When the next unowned delivery of each destination is due; None where none waits."""
+        """When the next delivery of each destination is due; None where none waits; suspects aside."""
         return await self._do(partial(claim.due, destinations=tuple(destinations)))
 
     async def rescue(self, held: Collection[str] = ()) -> list[Rescued]:

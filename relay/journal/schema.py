@@ -101,29 +101,31 @@ delivery = sa.Table(
 )
 sa.Index("ix_delivery_id", delivery.c.id, unique=True)
 sa.Index("ix_delivery_event", delivery.c.event_id)
-_is_waiting = sa.and_(delivery.c.state == PENDING, delivery.c.owner.is_(None))
+is_free = sa.and_(delivery.c.state == PENDING, delivery.c.owner.is_(None))
+# Two indexes without a row in common: the planner cannot take the long one to look for a suspect.
+is_waiting = sa.and_(is_free, delivery.c.owners_lost < SUSPECT)
 sa.Index(
     "ix_delivery_waiting",
     delivery.c.destination,
     delivery.c.due_at,
-    sqlite_where=_is_waiting,
-    postgresql_where=_is_waiting,
+    sqlite_where=is_waiting,
+    postgresql_where=is_waiting,
 )
-_is_suspect = sa.and_(_is_waiting, delivery.c.owners_lost >= SUSPECT)
+is_suspect = sa.and_(is_free, delivery.c.owners_lost >= SUSPECT)
 sa.Index(
     "ix_delivery_suspect",
     delivery.c.destination,
     delivery.c.due_at,
-    sqlite_where=_is_suspect,
-    postgresql_where=_is_suspect,
+    sqlite_where=is_suspect,
+    postgresql_where=is_suspect,
 )
-_is_owned = delivery.c.owner.is_not(None)
+is_owned = delivery.c.owner.is_not(None)
 sa.Index(
     "ix_delivery_owned",
     delivery.c.owner,
     delivery.c.destination,
-    sqlite_where=_is_owned,
-    postgresql_where=_is_owned,
+    sqlite_where=is_owned,
+    postgresql_where=is_owned,
 )
 _is_dead = delivery.c.state == DEAD
 sa.Index(

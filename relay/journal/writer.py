@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -223,7 +224,7 @@ class Writer:
             for name, change in sums.backlog.items():
                 self.backlog[name] = self.backlog.get(name, 0) + change
         if self._hooks is not None:
-            self._hooks.committed(len(jobs), time.monotonic() - began)
+            _tell(self._hooks.committed, len(jobs), time.monotonic() - began)
         self._after(jobs)
         return ends
 
@@ -298,9 +299,17 @@ class Writer:
             return
         self._announced = trouble
         if trouble is None:
-            self._hooks.recovered()
+            _tell(self._hooks.recovered)
         else:
-            self._hooks.unavailable(trouble)
+            _tell(self._hooks.unavailable, trouble)
+
+
+def _tell(hook: Callable[..., None], *facts: object) -> None:
+    """Tell somebody whose own trouble must not stop the writing, nor keep a receipt from its sender."""
+    try:
+        hook(*facts)
+    except Exception:  # noqa: BLE001 - as above; Python's own hook for threads reports it
+        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
 def _do(tx: Tx, work: Work) -> Any:

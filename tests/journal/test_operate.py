@@ -102,7 +102,7 @@ async def test_purge_goes_on_past_a_batch_that_must_stay(
     journal: Journal, reader: Reader, clock: StillClock
 ) -> None:
     """More than a batch of events that are not finished do not hide those behind them."""
-    for _ in range(60):
+    for _ in range(51):
         event = make_event()
         owned = [make_delivery(event, "one", owner=journal.node) for _ in range(10)]
         await journal.append(Entry(event=event, deliveries=(*owned, make_delivery(event, "two"))))

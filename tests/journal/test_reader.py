@@ -20,8 +20,8 @@ async def story(journal: Journal) -> list[Event]:
     ]
     for event, destination in zip(events, ("billing", "billing", "chat", None), strict=True):
         owner = journal.node if destination == "billing" else None
-        planned = () if destination is None else (make_delivery(event, destination, owner=owner),)
-        await journal.append(Entry(event=event, deliveries=planned))
+        planned = [make_delivery(event, destination, owner=owner)] if destination else []
+        await journal.append(Entry(event=event, deliveries=tuple(planned)))
         if destination == "billing":
             state = DeliveryState.DELIVERED if event is events[0] else DeliveryState.DEAD
             await journal.settle(make_settlement(planned[0], state))
@@ -72,7 +72,8 @@ async def test_an_id_is_found_whatever_it_is_of(story: list[Event], reader: Read
     for identity in (story[0].id, delivery.id, "p-0"):
         assert reader.find_event(identity) == [story[0].id]
     assert reader.find_event("evt_none") == reader.find_event("dlv_none") == []
-    assert reader.event("evt_none") is reader.delivery("dlv_none") is None
+    assert reader.event("evt_none") is None
+    assert reader.delivery("dlv_none") is None
 
 
 async def test_errors_are_grouped(story: list[Event], reader: Reader) -> None:

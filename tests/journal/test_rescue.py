@@ -8,7 +8,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import sqlalchemy as sa
+
 from relay.journal import Journal, Reader
+from relay.journal.schema import delivery
 from relay.model import DeliveryState, Outcome
 from tests.journal.making import StillClock, make_entry, opened, path_of
 
@@ -77,8 +80,8 @@ async def lose_owner(journal: Journal, times: int) -> list[bool]:
         claims = await journal.claim("billing", 1) or await journal.claim("billing", 1, suspect=True)
         held = claims[0].delivery
         await journal._do(  # an owner without a life: as after a crash
-            lambda tx: tx.connection.exec_driver_sql(
-                "UPDATE delivery SET owner = 'gone' WHERE owner NOT NULL"
+            lambda tx: tx.connection.execute(
+                sa.update(delivery).where(delivery.c.owner.is_not(None)).values(owner="gone")
             )
         )
         (rescued,) = await journal.rescue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -10,7 +11,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from relay.journal import Journal, schema
 from relay.journal.codec import pack_headers, unpack_headers
-from relay.journal.opening import database_path
+from relay.journal.engine import database_path
 from relay.journal.query import delivery_conditions
 from relay.journal.values import Filter
 from tests.journal.making import by_hand, opened
@@ -48,21 +49,22 @@ def test_opening_again_migrates_nothing(engine: str) -> None:
             assert len(ids) == 1
 
 
-def test_a_claim_walks_its_index(journal: Journal, engine: str) -> None:
-    """No sorting, no reading of what is not due."""
+@pytest.mark.parametrize(("condition", "index"), [("< 2", "waiting"), (">= 2", "suspect")])
+def test_a_claim_walks_its_index(journal: Journal, engine: str, condition: str, index: str) -> None:
+    """No sorting, no reading of what is not due, and none of a long backlog to look for a suspect."""
     with by_hand(engine) as other:
         plan = other.execute(
             "EXPLAIN QUERY PLAN SELECT seq FROM delivery WHERE state = 'pending' AND owner IS NULL"
-            " AND destination = ? AND due_at <= ? AND owners_lost < 2 ORDER BY due_at, seq LIMIT 5",
+            f" AND destination = ? AND due_at <= ? AND owners_lost {condition} ORDER BY due_at, seq LIMIT 5",
             ("a", 1.0),
         ).fetchall()
     assert len(plan) == 1
-    assert "ix_delivery_waiting (destination=? AND due_at<?)" in plan[0][3]
+    assert f"ix_delivery_{index} (destination=? AND due_at<?)" in plan[0][3]
 
 
 def test_the_tables_are_meant_for_postgresql_too() -> None:
     """They compile there, byte search included."""
-    dialect = postgresql.dialect()
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     for table in schema.metadata.sorted_tables:
         assert str(CreateTable(table).compile(dialect=dialect))
         for index in table.indexes:

@@ -402,6 +402,7 @@ async def test_a_body_in_small_chunks_passes() -> None:
         for _ in range(10):
             writer.write(b"1\r\nx\r\n" * 4_000)
             await writer.drain()
+            await asyncio.sleep(0.01)  # in one read it would be no test
         writer.write(b"0\r\n\r\n")
         assert await response(reader) == (200, b"x" * 40_000)
 
@@ -512,6 +513,7 @@ async def test_expect_is_answered_only_if_the_body_is_wanted() -> None:
         await hang_up(writer)
         answer = await server.exchange(HEAD + b"Expect: 100-continue\r\nContent-Length: 1048577\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"\r\nconnection: close\r\n" in answer, "what follows would be taken for the body"
 
 
 async def test_a_sender_that_leaves_is_a_disconnect() -> None:

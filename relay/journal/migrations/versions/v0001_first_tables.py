@@ -129,8 +129,8 @@ def _delivery() -> None:
         "delivery",
         ["destination", "due_at"],
         unique=False,
-        sqlite_where=sa.text("state = 'pending' AND owner IS NULL"),
-        postgresql_where=sa.text("state = 'pending' AND owner IS NULL"),
+        sqlite_where=sa.text("state = 'pending' AND owner IS NULL AND owners_lost < 2"),
+        postgresql_where=sa.text("state = 'pending' AND owner IS NULL AND owners_lost < 2"),
     )
 
 
