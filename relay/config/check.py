@@ -42,12 +42,29 @@ def _patterns(sources: Table) -> dict[str, PathPattern]:
     return patterns
 
 
+@dataclass(slots=True)
+class _Earlier:
+    """The paths so far; thousands of plain ones are looked up and not compared one by one."""
+
+    plain: dict[str, tuple[str, PathPattern]]
+    open: list[tuple[str, PathPattern]]
+
+    def overlapping(self, name: str, pattern: PathPattern) -> str | None:
+        """Remember a path; the name of an earlier source that has it too."""
+        if pattern.placeholders:
+            others = [*self.plain.values(), *self.open]
+            self.open.append((name, pattern))
+        else:
+            same = self.plain.get(pattern.template)
+            others = [same] if same else self.open
+            self.plain.setdefault(pattern.template, (name, pattern))
+        return next((other for other, path in others if path.overlaps(pattern)), None)
+
+
 def _check_paths(patterns: dict[str, PathPattern], sources: Table, report: Report) -> None:
-    earlier: dict[int, list[str]] = {}
+    earlier = _Earlier({}, [])
     for name, pattern in patterns.items():
-        same_length = earlier.setdefault(len(pattern.segments), [])
-        other = next((each for each in same_length if patterns[each].overlaps(pattern)), None)
-        same_length.append(name)
+        other = earlier.overlapping(name, pattern)
         if other is None:
             continue
         entry = sources.entries[name]

@@ -42,6 +42,7 @@ async def test_retry_makes_the_dead_and_the_waiting_due_now(
     await journal.settle(later)
     clock.at += 10
     assert await journal.retry([one.id for one in dead.deliveries + waiting.deliveries]) == 2
+    assert journal.backlogs() == {"to-0": 2, "to-1": 0, "to-2": 1}
     claims = await journal.claim("to-0", 9)
     assert [claim.delivery.attempts for claim in claims] == [2, 2]
     assert [claim.delivery.finished for claim in claims] == [0, 0]

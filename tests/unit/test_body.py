@@ -153,3 +153,20 @@ async def test_cancellation_before_the_first_byte() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_cancellation_reaches_who_was_waiting() -> None:
+    """The server's own `receive` is told, though its first step was taken by hand."""
+    told: list[str] = []
+
+    async def receive() -> Message:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            told.append("cancelled")
+            raise
+        raise AssertionError
+
+    with pytest.raises(RequestRefused):
+        await read_body(receive, limit=10, deadline=0.02, budget=BodyBudget())
+    assert told == ["cancelled"]

@@ -328,11 +328,20 @@ async def test_a_refusal_waits_behind_earlier_answers(broken: bytes) -> None:
     assert len(server.seen) == 2
 
 
-async def test_a_body_that_breaks_off_reaches_the_app_as_a_disconnect() -> None:
-    """A chunk that is none, in the middle of a body, ends the request for app and sender."""
+async def test_a_body_that_breaks_off_reaches_the_app_as_a_disconnect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A chunk that is none, in the middle of a body, ends the request for app and sender at once."""
     async with serving() as server:
-        answer = await server.exchange(chunked(b"2\r\nhi\r\n"), b"zz\r\n")
-    assert answer.startswith(b"HTTP/1.1 400 ")
+        monkeypatch.setattr(server.protocol, "linger", 60.0)
+        reader, writer = await server.connect()
+        writer.write(chunked(b"2\r\nhi\r\n"))
+        await asyncio.sleep(0.02)
+        writer.write(b"zz\r\n")
+        assert (await response(reader))[0] == 400
+        async with asyncio.timeout(3):
+            while not server.errors:  # noqa: ASYNC110 - the app notes it when it learns of it
+                await asyncio.sleep(0.01)
     assert [error.reason for error in server.errors] == ["disconnected"]
     assert server.budget.used == 0
 
@@ -451,6 +460,19 @@ async def test_a_slow_app_is_not_the_senders_fault() -> None:
         await asyncio.sleep(0.5)
         server.hold.set()
         assert await response(reader) == (200, b"hi")
+
+
+async def test_what_waits_unread_is_not_the_senders_fault_either() -> None:
+    """While requests queue up, Relay stops reading; a head that it has not read is not late."""
+    async with serving(header_deadline=0.2) as server:
+        server.hold.clear()
+        reader, writer = await server.connect()
+        writer.write(PLAIN + PLAIN + HEAD)
+        await asyncio.sleep(0.1)
+        writer.write(b"Content-Length: 2\r\n\r\nhi")
+        await asyncio.sleep(0.5)
+        server.hold.set()
+        assert [await response(reader) for _ in range(3)] == [(200, b"hi")] * 3
 
 
 async def test_slow_body_is_408() -> None:
