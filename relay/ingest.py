@@ -225,7 +225,7 @@ def _without_secret_query(query: bytes, secret: frozenset[str]) -> bytes:
     kept = [
         part
         for part in query.split(b"&")
-        if unquote_to_bytes(part.split(b"=", 1)[0].replace(b"+", b" ")).decode("utf-8", "replace") not in secret
+        if unquote_to_bytes(part.split(b"=", 1)[0].replace(b"+", b" ")).decode("utf-8", "replace")
+        not in secret
     ]
     return b"&".join(kept)
-

@@ -12,6 +12,13 @@ Headers = tuple[tuple[bytes, bytes], ...]
 """Header names (lower case) and values in the order received, duplicates included."""
 
 
+SUSPECT_AFTER = 2
+"""A delivery that lost its owner so often is tried alone: it may be what kills the process."""
+
+POISON_AFTER = 5
+"""A delivery that lost its owner so often is dead."""
+
+
 class EventState(StrEnum):
     """Where an accepted event went: to at least one destination, or to none."""
 
@@ -57,7 +64,7 @@ class Decision(StrEnum):
 class Request:
     """One HTTP request as it reached the ingress.
 
-    `path` is the decoded path from `/hooks` on, `url` the full URL that the sender used (scheme,
+    `path` is the decoded path below `/hooks`, `url` the full URL that the sender used (scheme,
     host, raw path and query), which some schemes sign; `remote` is the peer's address.
     """
 
@@ -145,6 +152,11 @@ class Delivery:
     finished_at: float | None = None
     transform: bool = False
     rendered: Rendered | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it lost its owner so often that it may be what kills the process."""
+        return self.owners_lost >= SUSPECT_AFTER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

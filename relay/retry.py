@@ -88,8 +88,6 @@ def decide(
     reason = _reason_to_end(policy, state)
     if reason is not None:
         return Verdict(decision=Decision.DEAD, reason=reason)
-    if outcome is Outcome.INTERRUPTED:
-        return Verdict(decision=Decision.RETRY, due_at=now)
     # An attempt that does not count may leave the number at zero; the first wait is still the first.
     state = _state(outcome=outcome, status=status, number=max(1, finished), age_from=age_from, now=now)
     due_at = now + _wait(policy, retry_after=retry_after, random=random)(state)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from relay.errors import ExpressionError
 from relay.expressions import Program, Template, View, to_json
-from relay.model import Headers, Rendered
+from relay.model import Event, Headers, Rendered
 
 # What a header's value may hold (RFC 9110, 5.5): no control character but the tab.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -84,6 +84,23 @@ def match(routes: Sequence[Route], view: View) -> Match:
             if route.stop:
                 break
     return Match(tuple(taken), tuple(errors))
+
+
+def view_of(event: Event, placeholders: Mapping[str, str], parse_limit: int) -> View:
+    """A stored event as expressions see it; `placeholders` are what its source's path caught."""
+    view = View(
+        source=event.source,
+        event_id=event.id,
+        received_at=event.received_at,
+        method=event.method,
+        query=event.query,
+        headers=event.headers,
+        body=event.body,
+        placeholders=placeholders,
+        parse_limit=parse_limit,
+    )
+    view.type, view.provider_id = event.type, event.provider_id
+    return view
 
 
 def _header(name: str, template: Template, view: View) -> bytes:

@@ -12,7 +12,7 @@ from uuid_utils import uuid7
 
 from relay.clock import Clock
 from relay.config import Configuration, Settings
-from relay.dispatch import Dispatcher
+from relay.dispatch import Courier, Dispatcher
 from relay.egress import Egress
 from relay.ingest import Ingest
 from relay.journal import Journal, Reader
@@ -33,6 +33,7 @@ class Service:
         self.clock = Clock()
         self.ready = False
         self._egress = Egress()
+        self._released = 0
         self._chores: list[asyncio.Task[None]] = []
         self.journal: Journal
         self.ingest: Ingest
@@ -54,14 +55,22 @@ class Service:
         )
         self._reader = Reader.open(settings.journal)
         await self._rescue()
+        await self.journal.wake()
         await self._egress.__aenter__()
-        self.dispatcher = Dispatcher(
+        courier = Courier(
             configuration=self.configuration,
             journal=self.journal,
             egress=self._egress,
             telemetry=self.telemetry,
             clock=self.clock,
             rng=random.Random(),  # noqa: S311 - jitter, not a secret
+        )
+        self.dispatcher = Dispatcher(
+            self.configuration.destinations.values(),
+            courier=courier,
+            journal=self.journal,
+            telemetry=self.telemetry,
+            clock=self.clock,
         )
         self.ingest = Ingest(
             configuration=self.configuration,
@@ -72,7 +81,11 @@ class Service:
             max_backlog=settings.max_backlog,
         )
         self.dispatcher.start()
-        for chore, pause in ((self._rescue, RESCUE_EVERY), (self._purge, PURGE_EVERY), (self._audit, LEDGER_EVERY)):
+        for chore, pause in (
+            (self._rescue, RESCUE_EVERY),
+            (self._purge, PURGE_EVERY),
+            (self._audit, LEDGER_EVERY),
+        ):
             self._chores.append(asyncio.create_task(self._repeat(chore, pause)))
         self.ready = True
         self.telemetry.service_ready(duration_ms=_ms(time.perf_counter() - began))
@@ -80,19 +93,18 @@ class Service:
     async def drain(self) -> None:
         """Give what is in flight the grace, and release the rest for whoever comes next."""
         self.ready = False
-        self.telemetry.service_draining(in_flight=self.dispatcher.in_flight, grace=self.settings.grace)
+        self.telemetry.service_draining(in_flight=len(self.dispatcher.held), grace=self.settings.grace)
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
-        await self.dispatcher.drain(self.settings.grace)
+        self._released = await self.dispatcher.drain(self.settings.grace)
 
     async def close(self) -> None:
         """Close connections and the journal; nothing may be under way any more."""
-        released = self.dispatcher.in_flight
         await self._egress.__aexit__(None, None, None)
         await asyncio.to_thread(self._reader.close)
         await asyncio.to_thread(self.journal.close)
-        self.telemetry.service_stopped(released=released)
+        self.telemetry.service_stopped(released=self._released)
 
     async def refresh_metrics(self) -> None:
         """Bring the gauges up to date from the journal; called before each scrape."""

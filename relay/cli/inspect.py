@@ -196,7 +196,7 @@ def _groups(reader: Reader, chosen: Filter, *, as_json: bool) -> None:
     if groups:
         render.table(columns, [(f"{count:,}", to, error or "") for to, error, count in groups])
     else:
-        render.note("no deliveries")
+        render.note("no deliveries with an error")
 
 
 def _list_deliveries(found: list[Delivery]) -> None:

@@ -61,25 +61,12 @@ def to_destination(event: Event, before: Iterable[Delivery], destination: str) -
 
 def rerouted(event: Event, before: Iterable[Delivery], configuration: Configuration) -> Iterator[Target]:
     """One event by today's routes; a destination that it went to before gets the key it knows."""
-    from relay.expressions import View
-    from relay.routing import match
+    from relay.routing import match, view_of
 
     source = configuration.sources.get(event.source)
     if source is None:
         return
-    view = View(
-        source=event.source,
-        event_id=event.id,
-        received_at=event.received_at,
-        method=event.method,
-        path=event.path,
-        query=event.query,
-        headers=event.headers,
-        body=event.body,
-        placeholders=source.path.match(event.path) or {},
-        parse_limit=source.parse,
-    )
-    view.type, view.provider_id = event.type, event.provider_id
+    view = view_of(event, source.path.match(event.path) or {}, source.parse)
     keys = {one.destination: one.key for one in before}
     for route in match(configuration.routes.get(event.source, ()), view).routes:
         for destination in route.to:

@@ -45,6 +45,11 @@ def moment(at: float | None) -> str:
     return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
+def instant(at: float) -> str:
+    """A time for people to the millisecond, where what follows may come within the second."""
+    return (iso(at) or "").replace("T", " ")
+
+
 def span(seconds: float) -> str:
     """A duration in its two largest units: `4m 12s`, `2d 3h`, `85ms`."""
     if seconds < 1:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from relay.cli.render import Line
-from relay.cli.text import clean, counted, decoded, first_line, iso, moment, relative, size, span
+from relay.cli.text import clean, counted, decoded, first_line, instant, iso, moment, relative, size, span
 from relay.model import Attempt, Delivery, DeliveryState, Event, EventState, Headers, Outcome
 
 Json = dict[str, object]
@@ -87,9 +87,10 @@ def _delivery(delivery: Delivery, attempts: Sequence[Attempt], now: float) -> It
 
 def _attempt(attempt: Attempt) -> Iterator[Line]:
     said = clean(attempt.outcome.value) + (f" {attempt.status}" if attempt.status is not None else "")
-    error = f"  {clean(attempt.error)}" if attempt.error else ""
+    told = attempt.error and attempt.error != f"HTTP {attempt.status}"
+    error = f"  {clean(attempt.error or '')}" if told else ""
     style = "green" if attempt.outcome is Outcome.DELIVERED else ""
-    text = f"#{attempt.number}  {moment(attempt.started_at)}  {said}  {span(attempt.duration)}{error}"
+    text = f"#{attempt.number}  {instant(attempt.started_at)}  {said}  {span(attempt.duration)}{error}"
     yield Line(text, depth=2, style=style)
     if answer := first_line(attempt.response):
         yield Line(f"answered: {answer}", depth=4, style="dim")

@@ -32,7 +32,7 @@ _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _BIGGEST = 2**63
 
 
-class _Stop(Exception):  # noqa: N818  a way out of the recursion, not an error that anybody sees
+class _Stop(Exception):
     """The rest of this file cannot be read."""
 
 

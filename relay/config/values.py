@@ -35,7 +35,7 @@ _LOWEST_STATUS, _HIGHEST_STATUS = 100, 599
 T = TypeVar("T")
 
 
-class Wrong(ValueError):  # noqa: N818  pydantic carries it to the report, nobody catches it by name
+class Wrong(ValueError):
     """A value is not what its key takes; `nearest` is the valid one that looks like it."""
 
     def __init__(self, message: str, *, nearest: str | None = None) -> None:

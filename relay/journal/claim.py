@@ -8,11 +8,11 @@ from typing import Literal
 import sqlalchemy as sa
 
 from relay.journal.codec import attempt_row, read_delivery, read_event, to_wire
-from relay.journal.schema import delivery, event, is_free, is_suspect, is_waiting
+from relay.journal.schema import delivery, event, is_suspect, is_waiting
 from relay.journal.statements import Row
 from relay.journal.tx import Tx
-from relay.journal.values import POISON_AFTER, Claim, Rescued
-from relay.model import Attempt, Delivery, DeliveryState, Outcome
+from relay.journal.values import Claim, Rescued
+from relay.model import POISON_AFTER, Attempt, Delivery, DeliveryState, Outcome
 
 FORGOTTEN_AFTER = 10.0
 """Seconds after which a delivery that its own node does not know of is taken from it."""
@@ -92,11 +92,14 @@ def release(
 
 def wake(tx: Tx) -> int:
     """Make due now what is pending without a due time and stands in no lane; how many there were."""
-    return tx.connection.execute(
-        sa.update(delivery)
-        .where(is_free, delivery.c.due_at.is_(None), delivery.c.lane.is_(None))
-        .values(due_at=tx.now)
-    ).rowcount
+    return sum(
+        tx.connection.execute(
+            sa.update(delivery)
+            .where(which, delivery.c.due_at.is_(None), delivery.c.lane.is_(None))
+            .values(due_at=tx.now)
+        ).rowcount
+        for which in (is_waiting, is_suspect)
+    )
 
 
 def owners(tx: Tx) -> set[str]:

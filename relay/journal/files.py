@@ -13,7 +13,7 @@ _FIRST_PAUSE = 0.00005
 _LONGEST_PAUSE = 0.002
 
 
-class LockTimeout(OSError):  # noqa: N818 - an OSError like the others that a lock may raise
+class LockTimeout(OSError):
     """Another process has held the lock for too long."""
 
 

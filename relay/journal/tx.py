@@ -61,5 +61,5 @@ class Tx:
             self.sums.counted = pending_by_destination(self.connection)
 
 
-class Mismatch(Exception):  # noqa: N818 - no error: the fast way does not fit this batch
+class Mismatch(Exception):
     """Not every row of a statement for many did what it should: each must be done by itself."""

@@ -8,12 +8,6 @@ from typing import Literal, Protocol
 
 from relay.model import Attempt, Dedup, Delivery, DeliveryState, Event, EventState, Outcome, Rendered
 
-SUSPECT_AFTER = 2
-"""A delivery that lost its owner so often is tried alone: it may be what kills the process."""
-
-POISON_AFTER = 5
-"""A delivery that lost its owner so often is dead."""
-
 
 class Hooks(Protocol):
     """Who wants to hear from the journal; called in the writer's thread, and must not block it."""

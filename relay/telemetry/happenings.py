@@ -68,7 +68,8 @@ class Telemetry:
 
     def service_started(self, **facts: object) -> None:
         """The process began; `facts` are what it was started with (version, journal, addresses)."""
-        self._log.info("service.started", **facts)
+        shown = {key: masked(fact) if isinstance(fact, str) else fact for key, fact in facts.items()}
+        self._log.info("service.started", **shown)
 
     def service_ready(self, **facts: object) -> None:
         """Events are taken from now on."""

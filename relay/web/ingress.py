@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from relay import model
 from relay.config import Settings, Source
-from relay.errors import JournalUnavailable, RequestRefused
+from relay.errors import JournalUnavailable, RequestRefused, RowRefused
 from relay.ingest import Accepted
 from relay.service import Service
 from relay.web.body import BodyBudget, read_body
@@ -42,7 +42,7 @@ class SourceTable:
             source.path.template: source for source in sources.values() if "{" not in source.path.template
         }
 
-    def find(self, path: str) -> tuple[Source, Mapping[str, str]] | None:
+    def find(self, path: str) -> tuple[Source, Mapping[str, str]]:
         """The source that listens on a path below `/hooks`, with what its placeholders caught."""
         source = self._literal.get(path)
         if source is not None:
@@ -51,7 +51,7 @@ class SourceTable:
             caught = source.path.match(path)
             if caught is not None:
                 return source, caught
-        return None
+        raise RequestRefused(404, "unknown_source")
 
 
 class Ingress:
@@ -95,23 +95,18 @@ async def receive(
     service = ingress.service
     remote = _remote(request, service.settings)
     path = request.scope["path"][len("/hooks") :]
-    found = ingress.sources.find(path)
-    name = found[0].name if found else ""
+    name = ""
     try:
-        if found is None:
-            raise RequestRefused(404, "unknown_source")
-        source, placeholders = found
+        source, placeholders = ingress.sources.find(path)
+        name = source.name
         taken = await _receive_for(ingress, source, placeholders, request, remote)
     except RequestRefused as refused:
-        service.telemetry.event_rejected(
-            source=name, reason=refused.reason, status=refused.status, remote=remote, path=path
-        )
-        return _refusal(refused.status, refused.retry_after)
+        return _refuse(service, refused, source=name, remote=remote, path=path)
     except JournalUnavailable:
-        service.telemetry.event_rejected(
-            source=name, reason="journal_unavailable", status=503, remote=remote, path=path
-        )
-        return _refusal(503, JOURNAL_RETRY_AFTER)
+        away = RequestRefused(503, "journal_unavailable", retry_after=JOURNAL_RETRY_AFTER)
+        return _refuse(service, away, source=name, remote=remote, path=path)
+    except RowRefused:
+        return _refuse(service, RequestRefused(400, "row_refused"), source=name, remote=remote, path=path)
     if not isinstance(taken, Accepted):
         return Response(taken.body, taken.status, media_type=taken.content_type)
     if taken.owned:
@@ -156,6 +151,17 @@ def _receipt(source: Source, taken: Accepted) -> Response:
     else:
         content = b'{"id": "%b"}' % receipt.event_id.encode()
     return Response(content, 202, media_type="application/json")
+
+
+def _refuse(
+    service: Service, refused: RequestRefused, *, source: str, remote: str | None, path: str
+) -> Response:
+    service.telemetry.event_rejected(
+        source=source, reason=refused.reason, status=refused.status, remote=remote, path=path
+    )
+    if source:
+        service.journal.count_rejected(source)
+    return _refusal(refused.status, refused.retry_after)
 
 
 def _refusal(status: int, retry_after: int | None) -> Response:
@@ -205,9 +211,9 @@ def _url(request: Request, settings: Settings) -> str:
     """The URL as the sender used it, which some schemes sign."""
     scope = request.scope
     query: bytes = scope["query_string"]
-    tail = scope["raw_path"].decode("latin-1") + ("?" + query.decode("latin-1") if query else "")
+    tail: str = scope["raw_path"].decode("latin-1") + ("?" + query.decode("latin-1") if query else "")
     if settings.public_url:
-        return settings.public_url.rstrip("/") + tail
+        return f"{settings.public_url.rstrip('/')}{tail}"
     return f"{scope['scheme']}://{request.headers.get('host', '')}{tail}"
 
 

@@ -34,7 +34,7 @@ _FRAMING_PER_CHUNK = 64
 """Bytes a chunked body may spend on framing: extensions and trailers have no other limit."""
 
 
-class _Refusal(Exception):  # noqa: N818 - it is no error of ours
+class _Refusal(Exception):
     """Raised inside the parser's callbacks; httptools hands it on as the context of its own."""
 
     def __init__(self, status: int, reason: str) -> None:

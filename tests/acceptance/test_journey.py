@@ -47,9 +47,7 @@ def sent_on(received: Received) -> list[tuple[bytes, bytes]]:
     return [(name.lower(), value) for name, value in received.headers if name.lower() not in added]
 
 
-def test_bytes_and_headers_arrive_as_they_were_posted(
-    receiver: Receiver, start_relay: StartRelay
-) -> None:
+def test_bytes_and_headers_arrive_as_they_were_posted(receiver: Receiver, start_relay: StartRelay) -> None:
     """A downstream gets the posted bytes and header list, duplicates in order, less what must not pass."""
     relay = start_relay(config(receiver, "{verify: none}"))
     body = b'{ "b":1,\n"a": "\xc3\xa9", "a":2 }\r\n'
@@ -131,12 +129,11 @@ def test_a_stripe_event_still_verifies_downstream(receiver: Receiver, start_rela
     relay.wait_log("event.rejected", reason="signature_mismatch")
 
 
-def test_a_transform_sends_the_same_bytes_on_each_try(
-    receiver: Receiver, start_relay: StartRelay
-) -> None:
+def test_a_transform_sends_the_same_bytes_on_each_try(receiver: Receiver, start_relay: StartRelay) -> None:
     """A transformed request is rendered once: a retry sends the same bytes, without the MAC headers."""
     receiver.script(503, 200)
-    route = """, when: 'body.kind == "wanted"', transform: {json: {n: "{{ body.n }}", text: "at {{ event.received_at }}"},
+    route = """, when: 'body.kind == "wanted"', transform: {
+      json: {n: "{{ body.n }}", text: "at {{ event.received_at }}"},
       headers: {X-Kind: "{{ body.kind }}"}}"""
     relay = start_relay(config(receiver, "{verify: none}", route=route))
     relay.post("in", '{"kind": "other", "n": 1}')
@@ -150,9 +147,7 @@ def test_a_transform_sends_the_same_bytes_on_each_try(
     relay.wait_log("event.filtered", reason="no_match")
 
 
-def test_the_second_posting_of_an_event_is_a_duplicate(
-    receiver: Receiver, start_relay: StartRelay
-) -> None:
+def test_the_second_posting_of_an_event_is_a_duplicate(receiver: Receiver, start_relay: StartRelay) -> None:
     """A second posting inside the window gets the first event's id; another body is kept as conflict."""
     relay = start_relay(config(receiver, "{verify: none, dedup: {key: body.id, window: 1h}}"))
     first = relay.post("in", '{"id": "a"}').json()
@@ -173,7 +168,10 @@ def test_the_statuses_of_the_ingress(receiver: Receiver, start_relay: StartRelay
 sources:
   in: {{verify: none, max_body: 1KiB}}
   near: {{verify: none, allow_ips: 10.0.0.0/8}}
-  plant: {{verify: none, path: "/plants/{{site}}/events", respond: {{status: 200, content_type: text/plain, body: ok}}}}
+  plant:
+    verify: none
+    path: "/plants/{{site}}/events"
+    respond: {{status: 200, content_type: text/plain, body: ok}}
 destinations:
   out: {{url: "{receiver.url}/"}}
 routes:

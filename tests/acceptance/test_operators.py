@@ -26,14 +26,16 @@ def github(secret: str, body: bytes, delivery: str) -> list[tuple[str, str]]:
 
 
 def test_a_downstream_that_is_down_is_seen_told_and_made_right(start_relay: StartRelay) -> None:
-    """Senders get 202; logs and `show` tell each attempt and the death; `retry` delivers it once it is back."""
+    """Senders get 202; logs and `show` tell each attempt and the death; `retry` delivers it then."""
     down = Receiver()  # a port where nobody listens yet
     relay = start_relay(
         f"""
 sources:
   github: {{verify: {{scheme: github, secrets: "${{SECRET}}"}}, dedup: 24h}}
 destinations:
-  ci: {{url: "{down.url}/ci", retry: {{first_wait: 200ms, factor: 1, jitter: 0, max_attempts: 3}}}}
+  ci:
+    url: "{down.url}/ci"
+    retry: {{first_wait: 200ms, factor: 1, jitter: 0, max_attempts: 3}}
 routes:
   - {{source: github, when: 'event.type == "push"', to: ci}}
 """,
@@ -47,7 +49,11 @@ routes:
     (dead,) = relay.wait_log("delivery.dead")
     assert (dead["level"], dead["provider_id"], dead["reason"]) == ("error", delivery_id, "max_attempts")
     attempts = relay.log("attempt.finished")
-    assert [(line["attempt"], line["decision"]) for line in attempts] == [(1, "retry"), (2, "retry"), (3, "dead")]
+    assert [(line["attempt"], line["decision"]) for line in attempts] == [
+        (1, "retry"),
+        (2, "retry"),
+        (3, "dead"),
+    ]
     assert {line["outcome"] for line in attempts} == {"connect_error"}
     assert all("next_attempt_at" in line for line in attempts[:2])
 

@@ -99,7 +99,9 @@ async def main(path, acknowledged):
 
 asyncio.run(main(sys.argv[1], os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)))
 """
-_CALL = re.compile(r"^\d+ +(?:\d+\.\d+ )?(pwrite64|fsync|fdatasync|write|ftruncate)\(\d+<([^>]*)>(.*)\) += (-?\d+)")
+_CALL = re.compile(
+    r"^\d+ +(?:\d+\.\d+ )?(pwrite64|fsync|fdatasync|write|ftruncate)\(\d+<([^>]*)>(.*)\) += (-?\d+)"
+)
 
 
 def _lost_writes(trace: str, path: str) -> list[tuple[int, int]]:

@@ -97,7 +97,7 @@ async def test_what_is_given_back_interrupted_is_recorded(journal: Journal, read
 
 
 async def test_what_was_not_begun_gives_its_number_back(journal: Journal, reader: Reader) -> None:
-    """A delivery that waits for its route has no due time until it is woken."""
+    """A delivery that waits for its route has no due time until it is woken, and the ledger says so."""
     entry = make_entry("billing", owner=journal.node)
     await journal.append(entry)
     await journal.release(entry.deliveries, interrupted=False, due_at=None)

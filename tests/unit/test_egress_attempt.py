@@ -141,6 +141,16 @@ async def test_the_request_is_what_was_given(egress: Egress, router: respx.MockR
     assert request.content == b"hello"
 
 
+@pytest.mark.parametrize(("method", "length"), [("POST", "0"), ("PATCH", "0"), ("GET", None), ("HEAD", None)])
+async def test_an_empty_body_has_a_length_where_a_body_is_expected(
+    egress: Egress, router: respx.MockRouter, method: str, length: str | None
+) -> None:
+    """An empty POST says so; a GET says nothing of a body."""
+    route = router.route(method=method, url=BARE).respond(200)
+    await attempt(egress, BARE, method=method, body=b"")
+    assert route.calls.last.request.headers.get("content-length") == length
+
+
 async def test_credentials_in_the_url_become_a_header(egress: Egress, router: respx.MockRouter) -> None:
     """They are sent as basic authorization unless the destination has a header for it, never as URL."""
     route = router.post(BARE).respond(200)

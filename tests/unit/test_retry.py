@@ -91,12 +91,6 @@ def test_max_attempts_counts_the_finished_ones() -> None:
     assert judge(policy, finished=3) == Verdict(decision=Decision.DEAD, reason="max_attempts")
 
 
-def test_an_interrupted_attempt_is_due_at_once() -> None:
-    """An interrupted attempt does not count: due now, also where one attempt is all there is."""
-    verdict = judge(Policy(max_attempts=1), outcome=Outcome.INTERRUPTED, status=None, finished=0)
-    assert verdict == Verdict(decision=Decision.RETRY, due_at=NOW)
-
-
 def test_an_attempt_that_does_not_count_waits_like_the_first() -> None:
     """With no attempt counted the wait is still first_wait."""
     assert wait_of(judge(finished=0)) == 5

@@ -264,11 +264,12 @@ def test_rejections_do_not_multiply_labels_or_lines(told: Told) -> None:
 
 def test_the_node_is_on_every_line_once_it_is_known(told: Told) -> None:
     """After `bind`, each line says which node speaks."""
-    told.telemetry.service_started(version="1")
+    told.telemetry.service_started(journal="postgresql://relay:canary@db/relay")
     told.telemetry.bind(node="n1")
     told.telemetry.service_ready(version="1")
     first, second = told.lines()
     assert "node" not in first
+    assert first["journal"] == "postgresql://[masked]@db/relay"
     assert second["node"] == "n1"
 
 

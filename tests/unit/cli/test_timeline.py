@@ -64,7 +64,7 @@ def test_a_waiting_delivery_says_what_failed_and_when_it_is_tried_next() -> None
     assert "7 B application/json" in text
     assert "routed by all: 1 delivery" in text
     assert "dlv_1  -> billing  pending" in text
-    assert "http_status 503  12ms" in text
+    assert "#1  2027-01-15 07:50:01.000Z  http_status 503  12ms" in text
     assert "tried next at 2027-01-15 08:04:12Z (in 4m 12s)" in text
 
 

@@ -1,0 +1,6 @@
+"""Delivering what the journal holds: who is tried when, and one attempt at a time."""
+
+from relay.dispatch.courier import Courier
+from relay.dispatch.dispatcher import Dispatcher
+
+__all__ = ["Courier", "Dispatcher"]
