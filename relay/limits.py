@@ -51,6 +51,17 @@ class Slots:
         if self.next_due is None or due_at < self.next_due:
             self.next_due = due_at
 
+    def note_oldest(self, due_at: float, now: float, *, patience: float) -> None:
+        """Learn from the journal when the longest waiting delivery is, or was, due.
+
+        Where some are known to wait, it is most likely one of these: only one that waited longer
+        than `patience` seconds makes the next claim ask for all.
+        """
+        if due_at > now:
+            self.note_due(due_at)
+        elif not self.waiting or due_at <= now - patience:
+            self.unsure = True
+
     def begin_claim(self) -> int:
         """Take slots for a claim: all that are free, or as many as are known to be wanted."""
         asked = self.free if self.unsure else min(self.free, self.waiting)

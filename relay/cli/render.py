@@ -67,12 +67,8 @@ def _console() -> Console:
 
 
 def document(value: object) -> None:
-    """Print one JSON document."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=not _utf8()))
-
-
-def _utf8() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    """Print one JSON document, in ASCII: C1 controls and directional marks are inert in it too."""
+    typer.echo(json.dumps(value, indent=2))
 
 
 def note(text: str) -> None:

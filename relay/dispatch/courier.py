@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from relay.clock import Clock
 from relay.config import Configuration, Destination
@@ -25,6 +25,16 @@ _STATES = {
 
 class TransformMissing(RelayError):
     """A delivery was planned with a transform, was never tried, and its route has left the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One attempt, made and not yet written down; times in Unix seconds."""
+
+    started: float
+    ended: float
+    result: Result
+    rendered: Rendered | None
 
 
 class Courier:
@@ -49,14 +59,9 @@ class Courier:
         self._telemetry = telemetry
         self._clock = clock
         self._rng = rng
-        self.abandoned = False
 
-    def abandon(self) -> None:
-        """Settle nothing from now on: what is unfinished is about to be released for others."""
-        self.abandoned = True
-
-    async def deliver(self, event: Event, delivery: Delivery, destination: Destination) -> float | None:
-        """Try once, and settle; returns when the next attempt is due, if there is to be one."""
+    async def attempt(self, event: Event, delivery: Delivery, destination: Destination) -> Tried:
+        """Try once; whatever goes wrong is in the result, but for a transform that has gone."""
         started = self._clock.now()
         rendered = delivery.rendered
         if self._is_expired(delivery, destination, started):
@@ -72,11 +77,7 @@ class Courier:
             except Exception as error:  # noqa: BLE001 - a bug here is retried like a failure there
                 self._telemetry.internal_error(where="attempt", error=error, delivery_id=delivery.id)
                 result = Result(outcome=Outcome.INTERRUPTED, error=f"internal error: {type(error).__name__}")
-        if self.abandoned:
-            return None
-        return await self._settle(
-            event, delivery, destination, rendered=rendered, result=result, started=started
-        )
+        return Tried(started=started, ended=self._clock.now(), result=result, rendered=rendered)
 
     @staticmethod
     def _is_expired(delivery: Delivery, destination: Destination, now: float) -> bool:
@@ -117,17 +118,11 @@ class Courier:
         )
         return result if note is None else replace(result, note="; ".join(filter(None, (note, result.note))))
 
-    async def _settle(
-        self,
-        event: Event,
-        delivery: Delivery,
-        destination: Destination,
-        *,
-        rendered: Rendered | None,
-        result: Result,
-        started: float,
+    async def settle(
+        self, event: Event, delivery: Delivery, destination: Destination, tried: Tried
     ) -> float | None:
-        now = self._clock.now()
+        """Write down how it went and what follows; returns when the next attempt is due, if there is one."""
+        result = tried.result
         finished = delivery.finished + (result.outcome is not Outcome.EXPIRED)
         verdict = decide(
             destination.retry,
@@ -135,15 +130,15 @@ class Courier:
             status=result.status,
             finished=finished,
             age_from=delivery.age_from,
-            now=now,
+            now=tried.ended,
             retry_after=result.retry_after,
             random=self._rng.random,
         )
         attempt = Attempt(
             delivery_id=delivery.id,
             number=delivery.attempts,
-            started_at=started,
-            duration=now - started,
+            started_at=tried.started,
+            duration=tried.ended - tried.started,
             outcome=result.outcome,
             node=self._journal.node,
             status=result.status,
@@ -158,7 +153,7 @@ class Courier:
                 state=_STATES[verdict.decision],
                 due_at=verdict.due_at,
                 finished=finished,
-                rendered=rendered if delivery.rendered is None else None,
+                rendered=tried.rendered if delivery.rendered is None else None,
                 reason=verdict.reason,
             )
         )

@@ -56,6 +56,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._suspect_in_flight = False
         self._draining = False
+        self._abandoned = False
 
     # What ingest asks for.
 
@@ -102,7 +103,7 @@ class Dispatcher:
         deadline = self._clock.now() + grace
         while self._held and self._clock.now() < deadline:  # noqa: ASYNC110 - once in a life
             await asyncio.sleep(0.02)
-        self._courier.abandon()
+        self._abandoned = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -165,11 +166,9 @@ class Dispatcher:
         """Learn from the journal when the next delivery of each destination is due."""
         for name, due in (await self._journal.due(names)).items():
             if due is not None:
-                self._note_due(self._lanes[name], due)
-
-    def _note_due(self, lane: _Lane, due_at: float) -> None:
-        lane.slots.note_due(due_at)
-        lane.wake.set()
+                lane = self._lanes[name]
+                lane.slots.note_oldest(due, self._clock.now(), patience=POLL)
+                lane.wake.set()
 
     async def _poll_forever(self) -> None:
         while not self._draining:
@@ -197,23 +196,34 @@ class Dispatcher:
     # Delivering.
 
     async def _deliver(self, event: Event, delivery: Delivery) -> None:
-        """One attempt; whatever happens in it, the slot is given back and nothing is raised."""
+        """One attempt and its end; whatever happens in it, nothing is raised.
+
+        The slot is given back before the end is written: it limits requests, not commits.
+        """
         lane = self._lanes[delivery.destination]
         try:
-            due_at = await self._courier.deliver(event, delivery, lane.destination)
-            if due_at is not None:
-                self._note_due(lane, due_at)
+            try:
+                tried = await self._courier.attempt(event, delivery, lane.destination)
+            finally:
+                self._free_slot(lane)
+            if not self._abandoned:
+                due_at = await self._courier.settle(event, delivery, lane.destination, tried)
+                self._settled(lane, delivery, due_at)
         except TransformMissing as error:
             self._telemetry.route_error(event=event, route=delivery.route, error=str(error))
             await self._journal.release((delivery,), interrupted=False, due_at=None)
+            self._settled(lane, delivery, None)
         except Exception as error:  # noqa: BLE001 - one delivery's bug must not reach its neighbours
             self._telemetry.internal_error(where="deliver", error=error, delivery_id=delivery.id)
-        finally:
-            if not self._courier.abandoned:
-                self._held.pop(delivery.id, None)
-            if delivery.is_suspect:
-                self._suspect_in_flight = False
-            self._free_slot(lane)
+            self._settled(lane, delivery, None)
+
+    def _settled(self, lane: _Lane, delivery: Delivery, due_at: float | None) -> None:
+        self._held.pop(delivery.id, None)
+        if delivery.is_suspect:
+            self._suspect_in_flight = False
+        if due_at is not None:
+            lane.slots.note_due(due_at)
+            lane.wake.set()
 
     def _free_slot(self, lane: _Lane) -> None:
         lane.slots.release()

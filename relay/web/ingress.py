@@ -63,10 +63,15 @@ class Ingress:
         self.budget = BodyBudget()
 
 
-def get_ingress(request: Request) -> Ingress:
-    """Dependency: this application's ingress."""
+def ingress_of(request: Request) -> Ingress:
+    """This application's ingress."""
     ingress: Ingress = request.app.state.ingress
     return ingress
+
+
+async def get_ingress(request: Request) -> Ingress:
+    """Dependency: this application's ingress; async, since FastAPI gives others a thread."""
+    return ingress_of(request)
 
 
 class HookRoute(APIRoute):
@@ -83,7 +88,7 @@ class HookRoute(APIRoute):
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         background = BackgroundTasks()
-        response: Response = await self.endpoint(request, background, get_ingress(request))
+        response: Response = await self.endpoint(request, background, ingress_of(request))
         response.background = background if background.tasks else None
         await response(scope, receive, send)
 
@@ -232,7 +237,7 @@ def create_app(service: Service) -> FastAPI:
 
 async def _nowhere(request: Request, _: Exception) -> Response:
     """What no route takes, such as a path with a line break in it."""
-    get_ingress(request).service.telemetry.event_rejected(
+    ingress_of(request).service.telemetry.event_rejected(
         source="",
         reason="unknown_path",
         status=404,

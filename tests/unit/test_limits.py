@@ -64,3 +64,23 @@ def test_an_unsure_claim_covers_all_that_was_known() -> None:
     slots.end_claim(asked=4, got=1)
     assert slots.waiting == 0
     assert slots.reserve(0)
+
+
+def test_what_the_journal_shows_is_mostly_what_is_known_to_wait() -> None:
+    """A due delivery in the journal makes newcomers wait only if it is not one that is known already."""
+    slots = settled()
+    slots.waiting = 1
+    slots.note_oldest(9.5, 10.0, patience=1.0)
+    assert slots.begin_claim() == 1
+    assert slots.reserve(10.0)
+    slots.note_oldest(8.9, 10.0, patience=1.0)
+    assert not slots.reserve(10.0)
+
+
+def test_what_the_journal_shows_of_others_goes_first() -> None:
+    """A due delivery that somebody else made due is claimed before newcomers; a later one is awaited."""
+    slots = settled()
+    slots.note_oldest(20.0, 10.0, patience=1.0)
+    assert slots.reserve(10.0)
+    slots.note_oldest(10.0, 10.0, patience=1.0)
+    assert not slots.reserve(10.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -9,7 +10,7 @@ import sys
 
 import pytest
 
-from relay.cli.render import Column, Line, table, timeline
+from relay.cli.render import Column, Line, document, table, timeline
 
 COLUMNS = (Column("NAME"), Column("COUNT", right=True), Column("STATE", styled=True))
 ROWS = [("[bold]x[/bold]\x1b[2J", "1,000", "dead"), ("y", "2", "delivered")]
@@ -32,6 +33,15 @@ def test_in_a_pipe_columns_are_padded_and_nothing_is_coloured(capsys: pytest.Cap
         r"y                          2  delivered",
         "    deep",
     ]
+
+
+def test_a_document_is_inert_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """C1 controls, directional marks and lone surrogates are escaped, and read back as they were."""
+    value = {"wild": "\x9b31m\u202e\x7f\ud800 ü"}
+    document(value)
+    text = capsys.readouterr().out
+    assert text.isascii()
+    assert json.loads(text) == value
 
 
 def test_on_a_terminal_there_is_colour_of_our_own_only() -> None:
