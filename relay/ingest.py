@@ -28,6 +28,10 @@ _CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 """Headers that carry a secret whatever the scheme: they are never stored."""
 
 
+_UNPARSED = frozenset({"too_large", "too_deep"})
+"""Why a body that may well be JSON was not parsed; one that is none needs no remark."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The event that was taken, what the journal said, and what to try at once."""
@@ -121,7 +125,7 @@ class Ingest:
                     self._dispatcher.nudge(delivery.destination)
         for destination in receipt.revived:
             self._dispatcher.nudge(destination)
-        self._tell(event, matched, receipt, verified, len(deliveries))
+        self._tell(event, view, matched, receipt=receipt, verified=verified, deliveries=len(deliveries))
         return Accepted(event, receipt, owned if stored else ())
 
     def _plan(self, event: Event, matched: Match, now: float) -> tuple[Delivery, ...]:
@@ -151,10 +155,18 @@ class Ingest:
         return tuple(planned)
 
     def _tell(
-        self, event: Event, matched: Match, receipt: Receipt, verified: Verified, deliveries: int
+        self,
+        event: Event,
+        view: View,
+        matched: Match,
+        *,
+        receipt: Receipt,
+        verified: Verified,
+        deliveries: int,
     ) -> None:
         told = self._telemetry
         duration = self._clock.now() - event.received_at
+        unparsed = view.parse_error if view.parse_error in _UNPARSED else None
         for route, message in matched.errors:
             told.route_error(event=event, route=route, error=message)
         if receipt.kind == "duplicate":
@@ -162,7 +174,9 @@ class Ingest:
         elif receipt.kind == "conflict":
             told.event_conflict(event=event, first=receipt.first_event_id)
         elif event.state is EventState.FILTERED:
-            told.event_filtered(event=event, secret_index=verified.secret_index, duration=duration)
+            told.event_filtered(
+                event=event, secret_index=verified.secret_index, duration=duration, unparsed=unparsed
+            )
         else:
             told.event_accepted(
                 event=event,
@@ -170,6 +184,7 @@ class Ingest:
                 deliveries=deliveries,
                 secret_index=verified.secret_index,
                 duration=duration,
+                unparsed=unparsed,
             )
 
 

@@ -115,9 +115,13 @@ class Telemetry:
         deliveries: int,
         secret_index: int | None,
         duration: float,
+        unparsed: str | None = None,
         trace_id: str | None = None,
     ) -> None:
-        """An event is on disk and has somewhere to go; `secret_index` is the secret that matched."""
+        """An event is on disk and has somewhere to go; `secret_index` is the secret that matched.
+
+        `unparsed` says why expressions saw no body: it was `too_large` or `too_deep` to be parsed.
+        """
         self.metrics.source(event.source).accepted.inc()
         line = _event(event)
         line["routes"] = [*routes]
@@ -126,17 +130,24 @@ class Telemetry:
             line["secret_index"] = secret_index
         line["bytes"] = len(event.body)
         line["duration_ms"] = round(duration * 1e3, 3)
+        if unparsed is not None:
+            line["body_unparsed"] = unparsed
         if trace_id is not None:
             line["trace_id"] = trace_id
         self._log.info("event.accepted", **line)
 
     def event_filtered(
-        self, *, event: Event, secret_index: int | None = None, duration: float | None = None
+        self,
+        *,
+        event: Event,
+        secret_index: int | None = None,
+        duration: float | None = None,
+        unparsed: str | None = None,
     ) -> None:
         """An event is on disk and goes nowhere: no route wanted it, or their expressions failed."""
         self.metrics.source(event.source).filtered.inc()
         line = _event(event)
-        _add(line, reason=event.reason, secret_index=secret_index)
+        _add(line, reason=event.reason, secret_index=secret_index, body_unparsed=unparsed)
         line["bytes"] = len(event.body)
         if duration is not None:
             line["duration_ms"] = _ms(duration)

@@ -38,6 +38,8 @@ routes:
     )
     assert relay.post("in", body).status == 202
     assert receiver.wait(1)[0].body == body
+    (accepted,) = relay.wait_log("event.accepted")
+    assert (accepted.get("body_unparsed") == "too_deep") is body.startswith((b"[[", b'{"a":{"a"'))
     assert relay.get("/readyz").status == 200
 
 
