@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +21,10 @@ from relay.errors import UsageError
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")] = Path(),
 ) -> None:
-    """Write a commented config/relay.yaml to start from."""
+    """Write a commented config/relay.yaml to start from.
+
+    Its JSON Schema is written beside it, for editors.
+    """
     from relay import config
 
     target = directory / "config" / "relay.yaml"
@@ -28,6 +32,9 @@ def init(
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as file:
             file.write(config.starter())
+        # The file's first line names it, for editors.
+        schema_file = target.with_name("relay.schema.json")
+        schema_file.write_text(json.dumps(config.json_schema(), indent=2) + "\n", encoding="utf-8")
     except FileExistsError:
         raise UsageError(f"{target} is there already: nothing was written") from None
     except OSError as error:

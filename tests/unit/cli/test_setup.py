@@ -37,6 +37,8 @@ def test_what_init_writes_passes_check(tmp_path: Path) -> None:
     assert run(app, ["init", str(tmp_path)]).exit_code == 0
     path = tmp_path / "config" / "relay.yaml"
     assert run(app, ["check", "--allow-unset", "--config", str(path)]).exit_code == 0
+    named = path.read_text().partition("$schema=")[2].split()[0]
+    assert "sources" in json.loads((path.parent / named).read_text())["properties"]
     before = path.read_bytes()
     again = run(app, ["init", str(tmp_path)])
     assert again.exit_code == 2
