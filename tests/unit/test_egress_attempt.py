@@ -42,7 +42,6 @@ async def test_a_successful_status_is_delivered(
     result = await attempt(egress, BARE)
     assert (result.outcome, result.status, result.error) == (Outcome.DELIVERED, status, None)
     assert result.response == b"thanks"
-    assert result.duration > 0
 
 
 @pytest.mark.parametrize("status", [101, 199, 301, 307, 304, 400, 410, 429, 500, 599])

@@ -48,7 +48,6 @@ def sent(
     extra: Headers = (),
     rendered: Rendered | None = None,
     secret: frozenset[bytes] = frozenset(),
-    traceparent: str | None = SPAN,
 ) -> tuple[Headers, str | None]:
     """What is sent of these, without what Relay adds (which is checked here)."""
     result, note = outbound_headers(
@@ -57,7 +56,6 @@ def sent(
         extra=extra,
         rendered=rendered,
         secret_headers=secret,
-        traceparent=traceparent,
     )
     assert result[-6:-1] == OWN
     assert result[-1][0] == b"traceparent"
@@ -165,17 +163,10 @@ def traceparent_of(*headers: tuple[bytes, bytes], event_id: str = "evt_1") -> li
         extra=(),
         rendered=None,
         secret_headers=frozenset(),
-        traceparent=None,
     )
     return result[-1][1].decode().split("-")
 
 
-def test_a_given_traceparent_is_sent_as_it_is() -> None:
-    """Where the caller traces, its span is the parent."""
-    result, _ = outbound_headers(
-        EVENT, DELIVERY, extra=(), rendered=None, secret_headers=frozenset(), traceparent=SPAN
-    )
-    assert result[-1] == (b"traceparent", SPAN.encode())
 
 
 @pytest.mark.parametrize("value", [SPAN, SPAN[:-2] + "00", "cc" + SPAN[2:] + "-more"])

@@ -29,7 +29,6 @@ def view(body: object) -> View:
         event_id="evt_1",
         received_at=0.0,
         method="POST",
-        path="/s",
         query=b"",
         headers=HEADERS,
         body=json.dumps(body, separators=(",", ":")).encode(),

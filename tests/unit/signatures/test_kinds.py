@@ -61,7 +61,6 @@ def test_every_kind_is_described(kind: str) -> None:
     assert info.about
     names = [option.name for option in info.options]
     assert len(set(names)) == len(names)
-    assert set(info.one_of) <= set(names)
     for option in info.options:
         assert option.about
         assert bool(option.choices) == (option.type is OptionType.CHOICE)
