@@ -1,4 +1,4 @@
-FROM python:3.14-slim AS build
+FROM python:3.13-slim AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -19,7 +19,7 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /opt/relay/bin/python -m compileall -q /opt/relay/lib
 
 
-FROM python:3.14-slim
+FROM python:3.13-slim
 
 # A fixed number, so that Kubernetes' runAsNonRoot and the owner of a mounted volume can name it.
 RUN groupadd --system --gid 10001 relay \

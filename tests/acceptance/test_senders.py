@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlencode
 
-from twilio.request_validator import RequestValidator
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
 from tests.support import Receiver, RelayProcess, eventually
 

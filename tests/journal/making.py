@@ -63,7 +63,7 @@ def opened(
     journal = Journal.open(
         url,
         clock=clock or StillClock(),
-        serving=serving,
+        node=uuid.uuid4().hex if serving else None,
         create=create,
         hooks=hooks,
         append_timeout=append_timeout,

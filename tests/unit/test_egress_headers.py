@@ -167,8 +167,6 @@ def traceparent_of(*headers: tuple[bytes, bytes], event_id: str = "evt_1") -> li
     return result[-1][1].decode().split("-")
 
 
-
-
 @pytest.mark.parametrize("value", [SPAN, SPAN[:-2] + "00", "cc" + SPAN[2:] + "-more"])
 def test_the_senders_trace_goes_on_with_a_new_span(value: str) -> None:
     """A valid traceparent keeps its trace and flags; every attempt is a span of its own."""
