@@ -17,7 +17,3 @@ class Clock:
     def now(self) -> float:
         """Now, in Unix seconds; an hour's jump of the wall clock does not show."""
         return self._offset + time.clock_gettime(_STEADY)
-
-    def drift(self) -> float:
-        """Seconds by which the wall clock has moved away since the start."""
-        return time.time() - self.now()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import unquote_to_bytes
 
 from uuid_utils import uuid7
 
@@ -21,12 +20,14 @@ from relay.expressions import View
 from relay.journal import Entry, Journal, Receipt
 from relay.model import Dedup, Delivery, Event, EventState, Headers, Request
 from relay.routing import Match, match
-from relay.signatures import Answer, Verified
+from relay.signatures import Answer, Verified, query_name
 from relay.telemetry import Telemetry
 
 _CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 """Headers that carry a secret whatever the scheme: they are never stored."""
 
+_BACKLOG_RETRY_AFTER = 30
+"""Seconds after which a sender may try again where the backlog is full; it drains slowly."""
 
 _UNPARSED = frozenset({"too_large", "too_deep"})
 """Why a body that may well be JSON was not parsed; one that is none needs no remark."""
@@ -98,7 +99,7 @@ class Ingest:
 
     def _verify(self, source: Source, request: Request, wall: float) -> Verified:
         if self._max_backlog and sum(self._journal.backlogs().values()) >= self._max_backlog:
-            raise RequestRefused(503, "backlog_full", retry_after=30)
+            raise RequestRefused(503, "backlog_full", retry_after=_BACKLOG_RETRY_AFTER)
         try:
             return source.scheme.verify(request, now=wall)
         except SignatureError as error:
@@ -237,10 +238,4 @@ def _without_secrets(headers: Headers, secret: frozenset[bytes]) -> Headers:
 def _without_secret_query(query: bytes, secret: frozenset[str]) -> bytes:
     if not secret or not query:
         return query
-    kept = [
-        part
-        for part in query.split(b"&")
-        if unquote_to_bytes(part.split(b"=", 1)[0].replace(b"+", b" ")).decode("utf-8", "replace")
-        not in secret
-    ]
-    return b"&".join(kept)
+    return b"&".join(pair for pair in query.split(b"&") if query_name(pair) not in secret)

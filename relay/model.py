@@ -45,10 +45,8 @@ class Outcome(StrEnum):
     DNS_ERROR = "dns_error"
     TLS_ERROR = "tls_error"
     READ_ERROR = "read_error"
-    BLOCKED_ADDRESS = "blocked_address"
     TRANSFORM_ERROR = "transform_error"
     EXPIRED = "expired"
-    BACKLOG_FULL = "backlog_full"
     INTERRUPTED = "interrupted"
 
 

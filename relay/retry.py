@@ -28,7 +28,7 @@ from tenacity.wait import wait_base
 
 from relay.model import Decision, Outcome
 
-_FINAL = frozenset({Outcome.TRANSFORM_ERROR, Outcome.EXPIRED, Outcome.BACKLOG_FULL})
+_FINAL = frozenset({Outcome.TRANSFORM_ERROR, Outcome.EXPIRED})
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?(?:[eE]\+?[0-9]{1,3})?")
 _HEADER_LIMIT = 64  # an HTTP date has 29 characters; the date parser is not made for a hostile kilobyte
 _YEAR = 365 * 86_400.0
@@ -84,12 +84,11 @@ def decide(
     """
     if outcome is Outcome.DELIVERED:
         return _DELIVERED
-    state = _state(outcome=outcome, status=status, number=finished, age_from=age_from, now=now)
+    # An attempt that does not count may leave the number at zero; the first wait is still the first.
+    state = _state(outcome=outcome, status=status, number=max(1, finished), age_from=age_from, now=now)
     reason = _reason_to_end(policy, state)
     if reason is not None:
         return Verdict(decision=Decision.DEAD, reason=reason)
-    # An attempt that does not count may leave the number at zero; the first wait is still the first.
-    state = _state(outcome=outcome, status=status, number=max(1, finished), age_from=age_from, now=now)
     due_at = now + _wait(policy, retry_after=retry_after, random=random)(state)
     return Verdict(decision=Decision.RETRY, due_at=min(due_at, age_from + policy.max_age))
 

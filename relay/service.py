@@ -14,6 +14,7 @@ from relay.clock import Clock
 from relay.config import Configuration, Settings
 from relay.dispatch import Courier, Dispatcher
 from relay.egress import Egress
+from relay.errors import JournalUnavailable
 from relay.ingest import Ingest
 from relay.journal import Journal, Reader
 from relay.telemetry import Telemetry
@@ -121,6 +122,8 @@ class Service:
             await asyncio.sleep(pause)
             try:
                 await chore()
+            except JournalUnavailable:
+                continue  # told once, when it began
             except Exception as error:  # noqa: BLE001 - tomorrow's chore must not die of today's journal
                 self.telemetry.internal_error(where=chore.__name__.strip("_"), error=error)
 

@@ -106,7 +106,6 @@ class Courier:
             extra=destination.headers,
             rendered=rendered,
             secret_headers=source.scheme.secret_headers if source else frozenset(),
-            traceparent=None,
         )
         result = await self._egress.attempt(
             method=destination.method or event.method,

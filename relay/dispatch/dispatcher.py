@@ -25,6 +25,9 @@ from relay.telemetry import Telemetry
 POLL = 1.0
 """Seconds between looks into the journal for what others (the command line, a rescue) made due."""
 
+RELEASE_WITHIN = 1.0
+"""Seconds that the end waits for a journal that takes no writes; the next process rescues then."""
+
 
 @dataclass(slots=True)
 class _Lane:
@@ -109,7 +112,9 @@ class Dispatcher:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         unfinished = tuple(self._held.values())
         if unfinished:
-            await self._journal.release(unfinished, interrupted=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RELEASE_WITHIN):
+                    await self._journal.release(unfinished, interrupted=True)
         return len(unfinished)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
@@ -212,6 +217,9 @@ class Dispatcher:
         except TransformMissing as error:
             self._telemetry.route_error(event=event, route=delivery.route, error=str(error))
             await self._journal.release((delivery,), interrupted=False, due_at=None)
+            self._settled(lane, delivery, None)
+        except JournalUnavailable:
+            # Closed before the end was written, as at the end of an outage's drain: a rescue follows.
             self._settled(lane, delivery, None)
         except Exception as error:  # noqa: BLE001 - one delivery's bug must not reach its neighbours
             self._telemetry.internal_error(where="deliver", error=error, delivery_id=delivery.id)

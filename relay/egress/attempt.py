@@ -32,7 +32,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 class Result:
     """How an attempt ended: `status` where one came, else `error`; `note` is a remark on what worked.
 
-    `response` is the start of the body, undecoded; `retry_after` and `duration` are seconds.
+    `response` is the start of the body, undecoded; `retry_after` is in seconds.
     """
 
     outcome: Outcome
@@ -41,7 +41,6 @@ class Result:
     response: bytes = b""
     note: str | None = None
     retry_after: float | None = None
-    duration: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,6 @@ class Egress:
 
         Status and headers decide once they are in; the body is read as far as deadline and limit allow.
         """
-        started = time.perf_counter()
         answer = _Answer()
         fault: _Fault | None = None
         try:
@@ -107,7 +105,7 @@ class Egress:
             fault = _Fault(Outcome.TIMEOUT, f"not finished within {timeout.total:g} s")
         except Exception as error:  # noqa: BLE001 - whatever it is, this delivery has to go on
             fault = _fault(error)
-        return _result(answer, fault, success=success, duration=time.perf_counter() - started)
+        return _result(answer, fault, success)
 
 
 async def _exchange(transport: httpx.AsyncBaseTransport, request: httpx.Request, answer: _Answer) -> None:
@@ -131,22 +129,14 @@ async def _exchange(transport: httpx.AsyncBaseTransport, request: httpx.Request,
         await stream.aclose()
 
 
-def _result(
-    answer: _Answer, fault: _Fault | None, *, success: Callable[[int], bool], duration: float
-) -> Result:
+def _result(answer: _Answer, fault: _Fault | None, success: Callable[[int], bool]) -> Result:
     """Judge by the status where there is one, by the fault where there is none."""
     if answer.status is None or answer.headers is None:
         fault = fault or _Fault(Outcome.READ_ERROR, "no answer")
-        return Result(outcome=fault.outcome, error=fault.error, duration=duration)
+        return Result(outcome=fault.outcome, error=fault.error)
     note = answer.note if fault is None else f"response body: {fault.error}"
     if success(answer.status):
-        return Result(
-            outcome=Outcome.DELIVERED,
-            status=answer.status,
-            response=answer.body,
-            note=note,
-            duration=duration,
-        )
+        return Result(outcome=Outcome.DELIVERED, status=answer.status, response=answer.body, note=note)
     wish = answer.headers.get("retry-after")
     return Result(
         outcome=Outcome.HTTP_STATUS,
@@ -155,7 +145,6 @@ def _result(
         response=answer.body,
         note=note,
         retry_after=None if wish is None else parse_retry_after(wish, now=time.time()),
-        duration=duration,
     )
 
 

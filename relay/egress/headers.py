@@ -50,13 +50,12 @@ def outbound_headers(
     extra: Headers,
     rendered: Rendered | None,
     secret_headers: frozenset[bytes],
-    traceparent: str | None,
 ) -> tuple[Headers, str | None]:
     """Return the headers of an attempt, in the order received, and a note on what could not be sent.
 
     `extra` are the destination's own, in place of the sender's by these names; `secret_headers` are
     those by which the sender authenticated. `Content-Length` comes with the body, `Host` with the URL.
-    Without a `traceparent` the sender's trace goes on, or one of the event's own begins.
+    The sender's trace goes on, or one of the event's own begins.
     """
     dropped, own = _plan(extra, secret_headers)
     source = event.headers if rendered is None else rendered.headers
@@ -64,7 +63,6 @@ def outbound_headers(
     if named:
         dropped = dropped | {part.strip().lower() for part in b",".join(named).split(b",")}
     kept, note = _sendable([header for header in source if header[0] not in dropped])
-    trace = _traceparent(event) if traceparent is None else traceparent.encode()
     kept += own
     kept += (
         (b"idempotency-key", delivery.key.encode()),
@@ -72,7 +70,7 @@ def outbound_headers(
         (b"relay-delivery-id", delivery.id.encode()),
         (b"relay-source", event.source.encode()),
         (b"relay-attempt", b"%d" % delivery.attempts),
-        (b"traceparent", trace),
+        (b"traceparent", _traceparent(event)),
     )
     return tuple(kept), note
 

@@ -75,11 +75,6 @@ class Template:
 
     _root: _Node
 
-    @property
-    def constant(self) -> bool:
-        """Whether it has no hole at its root: plain text or a plain value."""
-        return isinstance(self._root, _Literal)
-
     def render(self, view: View) -> Any:
         """Fill the holes; a hole that stands alone keeps its type. Raises ExpressionError."""
         return self._root.render(view)
@@ -99,7 +94,7 @@ def _compile(value: object, placeholders: Collection[str] | None) -> _Node:
         case str():
             return _compile_text(value, placeholders)
         case None | bool() | int() | float():
-            to_json_or_refuse(value)
+            _check_number(value)
             return _Literal(value)
         case list() | tuple():
             return _List(tuple(_compile(item, placeholders) for item in value))
@@ -113,7 +108,7 @@ def _compile(value: object, placeholders: Collection[str] | None) -> _Node:
             raise ExpressionError(f"{type(value).__name__} is nothing that JSON has; put it in quotes")
 
 
-def to_json_or_refuse(value: object) -> None:
+def _check_number(value: object) -> None:
     """Raise ExpressionError for a number that JSON does not have."""
     try:
         to_json(value)

@@ -43,7 +43,6 @@ class View:
         event_id: str,
         received_at: float,
         method: str,
-        path: str = "",  # noqa: ARG002 - `path` in expressions is the map of the placeholders
         query: bytes,
         headers: Headers,
         body: bytes,

@@ -1,7 +1,6 @@
 """The durable record of every event and delivery, and who works on them."""
 
 from relay.journal.journal import Journal
-from relay.journal.operate import replayed
 from relay.journal.reader import Reader
 from relay.journal.values import (
     Claim,
@@ -41,5 +40,4 @@ __all__ = [
     "Settlement",
     "SourceStatus",
     "Status",
-    "replayed",
 ]

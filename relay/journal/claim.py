@@ -68,14 +68,14 @@ def release(
     deliveries: Sequence[Delivery],
     *,
     interrupted: bool,
-    due_at: float | Literal["now"] | None = "now",
+    due_at: Literal["now"] | None = "now",
 ) -> None:
     """Give deliveries back; with `due_at=None` they wait until somebody wakes them.
 
     `interrupted`: the attempt had begun and is recorded, though it does not count; else it never
     began, and its number is free again.
     """
-    again = tx.now if due_at == "now" else due_at
+    again = tx.now if due_at == "now" else None
     for held in deliveries:
         fenced = sa.and_(
             delivery.c.id == held.id, delivery.c.owner == held.owner, delivery.c.fence == held.fence

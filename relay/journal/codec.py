@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -211,8 +210,3 @@ def read_attempt(row: RowMapping | dict[str, Any]) -> Attempt:
         note=maybe_from_wire(row["note"]),
         response=row["response"],
     )
-
-
-def read_deliveries(rows: Iterable[RowMapping]) -> list[Delivery]:
-    """Deliveries from their rows."""
-    return [read_delivery(row) for row in rows]

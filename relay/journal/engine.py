@@ -35,9 +35,12 @@ RESERVE = 32 * 1024 * 1024
 """Free bytes below which no event is taken, so that outcomes can still be written."""
 
 _FRAME = 4096 + 24
+"""Bytes of a page in the log, and of the header before it."""
+
 _COMMIT_FRAMES = 12
+"""Pages that a commit writes beside its rows: a first guess, which each checkpoint corrects."""
+
 _SECOND = 1.0
-_LAST_SEQS = "SELECT name, seq FROM sqlite_sequence"
 
 
 def database_path(url: str) -> Path:
@@ -55,6 +58,16 @@ def database_path(url: str) -> Path:
 def beside(path: Path, suffix: str) -> Path:
     """A file that goes with the database's file."""
     return path.with_name(path.name + suffix)
+
+
+def life_path(path: Path, node: str) -> Path:
+    """The file that shows whether a node lives."""
+    return beside(path, f".node-{node}")
+
+
+def words_of(error: Exception) -> str:
+    """What the driver said, without the statement and its values: these are the senders'."""
+    return str(getattr(error, "orig", None) or error)
 
 
 def make_engine(path: Path, *, readonly: bool) -> sa.Engine:
@@ -106,8 +119,7 @@ def _driver(connection: sa.Connection) -> sqlite3.Connection:
 
 def last_seqs(connection: sa.Connection) -> tuple[int, int]:
     """The last numbers given to an event and to a delivery, also where these are purged."""
-    rows = connection.exec_driver_sql(_LAST_SEQS).all()
-    numbers = {row[0]: int(row[1]) for row in rows}
+    numbers = dict(_driver(connection).execute("SELECT name, seq FROM sqlite_sequence").fetchall())
     return numbers.get("event", 0), numbers.get("delivery", 0)
 
 
@@ -146,15 +158,12 @@ class SqliteEngine:
         """Account for bytes that were committed, then checkpoint and mark where it is time."""
         self._log_size += size
         if self._log_size * self._frames_per_guess > CHECKPOINT_AT:
-            self.checkpoint()
+            with self.lock.held():
+                self._checkpoint(self._connected(), "PASSIVE")
         self.mark()
 
-    def checkpoint(self, mode: str = "PASSIVE") -> bool:
-        """Copy the log into the file; whether all of it was."""
-        with self.lock.held():
-            return self._checkpoint(self._connected(), mode)
-
     def _checkpoint(self, connection: sa.Connection, mode: str) -> bool:
+        """Copy the log into the file; whether all of it was."""
         busy, frames, copied = self._pragma(connection, f"wal_checkpoint({mode})")
         if mode == "PASSIVE" and self._log_size:
             # How much a batch really writes is learned here: pages are shared, indexes cost some.
@@ -170,13 +179,8 @@ class SqliteEngine:
         """Write the mark, once a second and only where something was added; a failure waits for the next."""
         if not self._journal_id or (not now and time.monotonic() - self._marked_at < _SECOND):
             return
-        rows = _driver(self._connected()).execute(_LAST_SEQS).fetchall()
-        numbers = {name: int(number) for name, number in rows}
-        mark = Mark(
-            journal=self._journal_id,
-            event_seq=numbers.get("event", 0),
-            delivery_seq=numbers.get("delivery", 0),
-        )
+        event_seq, delivery_seq = last_seqs(self._connected())
+        mark = Mark(journal=self._journal_id, event_seq=event_seq, delivery_seq=delivery_seq)
         self._marked_at = time.monotonic()
         if mark == self._marked:
             return
@@ -235,18 +239,15 @@ class SqliteEngine:
 
     def live(self, node: str) -> Life:
         """Show that a node lives, until it is ended or its process is gone."""
-        return Life(self._life_path(node))
+        return Life(life_path(self.path, node))
 
     def is_alive(self, node: str) -> bool:
         """Whether a node's process lives."""
-        return is_alive(self._life_path(node))
+        return is_alive(life_path(self.path, node))
 
     def bury(self, node: str) -> None:
         """Remove what a dead node left."""
-        self._life_path(node).unlink(missing_ok=True)
-
-    def _life_path(self, node: str) -> Path:
-        return beside(self.path, f".node-{node}")
+        life_path(self.path, node).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Mark, empty the log into the file, let go."""

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from relay.journal.codec import maybe_from_wire
-from relay.journal.engine import beside
+from relay.journal.engine import beside, life_path
 from relay.journal.files import is_alive
 from relay.journal.schema import (
     DEAD,
@@ -154,7 +154,7 @@ def _nodes(connection: sa.Connection, path: Path) -> tuple[NodeStatus, ...]:
             version=row.version,
             host=row.host,
             pid=row.pid,
-            alive=is_alive(beside(path, f".node-{row.id}")),
+            alive=is_alive(life_path(path, row.id)),
         )
         for row in rows
     )

@@ -65,19 +65,15 @@ class Journal:
         *,
         clock: Clock,
         node: str | None = None,
-        serving: bool = False,
         create: bool = True,
         hooks: Hooks | None = None,
         append_timeout: float = APPEND_TIMEOUT,
     ) -> Journal:
         """Open the journal and start writing; raises JournalRefused where it must not be used.
 
-        `serving` (or a `node`, a fresh UUID's hex) in a process that owns deliveries and shows that it
-        lives; neither in a command. `create` makes a journal where there never was one and upgrades
-        an older one.
+        `node`, a fresh UUID's hex, in a process that owns deliveries and shows that it lives; none in
+        a command. `create` makes a journal where there never was one and upgrades an older one.
         """
-        if node is None and serving:
-            node = uuid.uuid4().hex
         engine = open_engine(url, create=create)
         life: Life | None = None
         try:
@@ -116,23 +112,9 @@ class Journal:
         """Whether events are taken now."""
         return self._writer.trouble is None
 
-    @property
-    def last_error(self) -> str | None:
-        """Why no events are taken now, if so."""
-        return self._writer.trouble
-
-    def backlog(self, destination: str) -> int:
-        """Pending deliveries of a destination, those in flight included; kept in memory."""
-        return self._writer.backlog.get(destination, 0)
-
     def backlogs(self) -> Mapping[str, int]:
-        """The backlog of every destination that has or had one."""
+        """Pending deliveries, those in flight included, of every destination that has or had one."""
         return dict(self._writer.backlog)
-
-    @property
-    def total_backlog(self) -> int:
-        """Pending deliveries of all destinations together."""
-        return sum(self._writer.backlog.values())
 
     def count_rejected(self, source: str) -> None:
         """Count a refused request of a known source; returns at once, written within a second."""
@@ -166,14 +148,14 @@ class Journal:
 
     async def claim(self, destination: str, limit: int, *, suspect: bool = False) -> list[Claim]:
         """Take up to `limit` due deliveries; the suspect ones only with `suspect`, and then none else."""
-        return await self._do(partial(_claim, destination=destination, limit=limit, suspect=suspect))
+        return await self._do(partial(claim.claim, destination=destination, limit=limit, suspect=suspect))
 
     async def release(
         self,
         deliveries: Sequence[Delivery],
         *,
         interrupted: bool,
-        due_at: float | Literal["now"] | None = "now",
+        due_at: Literal["now"] | None = "now",
     ) -> None:
         """Give deliveries back; with `due_at=None` they wait until `wake` or `retry`.
 
@@ -207,7 +189,7 @@ class Journal:
         return done
 
     async def replay(self, plans: Sequence[Delivery]) -> int:
-        """Add new deliveries of stored events (see `replayed`); how many, less those whose event is gone."""
+        """Add new deliveries of stored events; how many, less those whose event is gone."""
         done = 0
         for start in range(0, len(plans), operate.BATCH):
             part = tuple(plans[start : start + operate.BATCH])
@@ -258,10 +240,6 @@ class _Step(Protocol):
     def __call__(
         self, tx: Tx, /, cutoffs: operate.Cutoffs, cursor: operate.Cursor
     ) -> tuple[Purged, operate.Cursor | None]: ...
-
-
-def _claim(tx: Tx, *, destination: str, limit: int, suspect: bool) -> list[Claim]:
-    return claim.claim(tx, destination, limit, suspect=suspect)
 
 
 def _register(connection: sa.Connection, *, node: str, now: float) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from relay.errors import JournalRefused
 from relay.journal import schema
-from relay.journal.engine import SqliteEngine, beside, database_path, last_seqs, make_engine
+from relay.journal.engine import SqliteEngine, beside, database_path, last_seqs, make_engine, words_of
 from relay.journal.mark import read_mark
 
 _FAULTS = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError)
@@ -63,8 +63,7 @@ def check(path: Path) -> None:
     except (sa.exc.DatabaseError, sqlite3.Error) as error:
         if "locked" in str(error):
             raise
-        reason = str(getattr(error, "orig", None) or error)
-        raise _lost(path, f"cannot be read as a journal ({reason})") from error
+        raise _lost(path, f"cannot be read as a journal ({words_of(error)})") from error
     finally:
         engine.dispose()
     if int(facts["oldest"]) > schema.VERSION:
@@ -110,7 +109,7 @@ def _make_file(path: Path) -> bool:
 def _prepare(engine: SqliteEngine, *, create: bool) -> None:
     """Bring the tables up to date and learn the journal's id."""
     revision = engine.write(_revision)
-    if revision is None or (revision != schema.REVISION and revision < schema.REVISION):
+    if revision is None or revision < schema.REVISION:
         if not create:
             raise JournalRefused(
                 f"the tables of {engine.path} are of an older Relay: start `relay serve` once to upgrade them"
@@ -168,5 +167,4 @@ def _unusable(path: Path, error: Exception) -> JournalRefused:
             f"the journal's folder {folder} is not writable for this user: change its owner, or set"
             " RELAY_JOURNAL to a place that is (SQLite needs to create files beside the journal)"
         )
-    reason = str(getattr(error, "orig", None) or error)
-    return JournalRefused(f"the journal {path} cannot be opened: {reason}")
+    return JournalRefused(f"the journal {path} cannot be opened: {words_of(error)}")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
-from uuid_utils import uuid7
 
 from relay.journal.append import plan_row, restart, unowned
 from relay.journal.schema import (
@@ -27,25 +26,6 @@ from relay.model import Delivery, DeliveryState, EventState
 
 BATCH = 500
 """Rows that one transaction of an operator takes, so that senders do not wait behind it."""
-
-
-def replayed(
-    original: Delivery, *, now: float, new_key: bool = False, destination: str | None = None
-) -> Delivery:
-    """A new delivery of the same event, under the same `Idempotency-Key` unless `new_key`."""
-    identity = f"dlv_{uuid7()}"
-    return Delivery(
-        id=identity,
-        event_id=original.event_id,
-        source=original.source,
-        route=original.route,
-        destination=destination or original.destination,
-        key=identity if new_key else original.key,
-        created_at=now,
-        age_from=now,
-        due_at=now,
-        transform=original.transform,
-    )
 
 
 def retry(tx: Tx, ids: Sequence[str]) -> int:
@@ -164,7 +144,7 @@ def purge_filtered(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cu
     return Purged(events=removed), last
 
 
-def purge_keys(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cursor | None]:  # noqa: ARG001
+def purge_keys(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cursor | None]:  # noqa: ARG001 - see _Step
     """Remove a batch of dedup keys whose window is over."""
     keys = sa.select(dedup.c.source, dedup.c.key).where(dedup.c.expires_at <= tx.now).limit(BATCH)
     removed = tx.connection.execute(

@@ -11,21 +11,14 @@ import sqlalchemy as sa
 
 from relay.errors import JournalUnavailable
 from relay.journal import query
-from relay.journal.codec import (
-    maybe_from_wire,
-    read_attempt,
-    read_deliveries,
-    read_event,
-    to_wire,
-)
-from relay.journal.engine import database_path, make_engine
+from relay.journal.codec import maybe_from_wire, read_attempt, read_delivery, read_event, to_wire
+from relay.journal.engine import database_path, make_engine, words_of
 from relay.journal.figures import read_ledger, read_status
-from relay.journal.opening import check, missing
+from relay.journal.opening import check
 from relay.journal.schema import attempt, delivery, event
 from relay.journal.values import Filter, Ledger, Status
 from relay.model import Attempt, Delivery, Event
 
-_PAGE = 500
 _EVERYTHING = Filter()
 
 
@@ -39,10 +32,7 @@ class Reader:
     @classmethod
     def open(cls, url: str) -> Reader:
         """Open a journal; raises JournalRefused where there is none, or none that may be used."""
-        path = database_path(url)
-        if not path.exists():
-            raise missing(path)
-        check(path)
+        check(database_path(url))
         return cls(url)
 
     @contextlib.contextmanager
@@ -51,8 +41,7 @@ class Reader:
             with self._engine.connect() as connection:
                 yield connection
         except (sa.exc.DatabaseError, sqlite3.Error) as error:
-            reason = str(getattr(error, "orig", None) or error)
-            raise JournalUnavailable(f"the journal {self._path} cannot be read: {reason}") from error
+            raise JournalUnavailable(f"the journal {self._path} cannot be read: {words_of(error)}") from error
 
     def find_event(self, any_id: str) -> list[str]:
         """The ids of the events that an id means: an event's, a delivery's, or a provider's own."""
@@ -84,7 +73,7 @@ class Reader:
     def _deliveries(self, which: sa.ColumnElement[bool]) -> list[Delivery]:
         statement = sa.select(delivery).where(which).order_by(delivery.c.seq)
         with self._reading() as connection:
-            return read_deliveries(connection.execute(statement).mappings())
+            return [read_delivery(row) for row in connection.execute(statement).mappings()]
 
     def attempts_of(self, delivery_id: str) -> list[Attempt]:
         """A delivery's attempts, the first one first."""
@@ -112,45 +101,7 @@ class Reader:
             conditions.append(delivery.c.seq < last)
         statement = sa.select(delivery).where(*conditions).order_by(delivery.c.seq.desc()).limit(limit)
         with self._reading() as connection:
-            return read_deliveries(connection.execute(statement).mappings())
-
-    def ids(self, wanted: Filter = _EVERYTHING) -> Iterator[str]:
-        """The ids of deliveries, the first planned first; each page is a read of its own."""
-        return self._ids(delivery, query.delivery_conditions(wanted))
-
-    def event_ids(self, wanted: Filter = _EVERYTHING) -> Iterator[str]:
-        """The ids of events, the first received first; each page is a read of its own."""
-        return self._ids(event, query.event_conditions(wanted))
-
-    def _ids(self, table: sa.Table, conditions: query.Conditions) -> Iterator[str]:
-        last = 0
-        while True:
-            statement = (
-                sa.select(table.c.id, table.c.seq)
-                .where(*conditions, table.c.seq > last)
-                .order_by(table.c.seq)
-                .limit(_PAGE)
-            )
-            with self._reading() as connection:
-                rows = connection.execute(statement).all()
-            for row in rows:
-                yield row.id
-            if len(rows) < _PAGE:
-                return
-            last = rows[-1].seq
-
-    def count(self, wanted: Filter = _EVERYTHING) -> int:
-        """How many deliveries."""
-        return self._count(delivery, query.delivery_conditions(wanted))
-
-    def count_events(self, wanted: Filter = _EVERYTHING) -> int:
-        """How many events."""
-        return self._count(event, query.event_conditions(wanted))
-
-    def _count(self, table: sa.Table, conditions: query.Conditions) -> int:
-        statement = sa.select(sa.func.count()).select_from(table).where(*conditions)
-        with self._reading() as connection:
-            return int(connection.execute(statement).scalar_one())
+            return [read_delivery(row) for row in connection.execute(statement).mappings()]
 
     def group_by_error(self, wanted: Filter = _EVERYTHING) -> list[tuple[str, str, int]]:
         """Destination, error and number of the deliveries that have one, the most frequent first."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from relay.model import SUSPECT_AFTER
+
 VERSION = 1
 """The version of the tables that this program writes."""
 
@@ -27,7 +29,7 @@ DEAD: sa.ColumnClause[str] = sa.literal_column("'dead'")
 DELIVERED: sa.ColumnClause[str] = sa.literal_column("'delivered'")
 CANCELLED: sa.ColumnClause[str] = sa.literal_column("'cancelled'")
 FILTERED: sa.ColumnClause[str] = sa.literal_column("'filtered'")
-SUSPECT: sa.ColumnClause[int] = sa.literal_column("2")
+SUSPECT: sa.ColumnClause[int] = sa.literal_column(str(SUSPECT_AFTER))
 
 meta = sa.Table(
     "meta",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.sqlite import insert
 
 from relay.journal import schema
 from relay.journal.codec import ATTEMPT_COLUMNS, DELIVERY_COLUMNS, EVENT_COLUMNS
@@ -52,15 +52,14 @@ class Statements:
     @classmethod
     def of(cls, dialect: sa.Dialect) -> Statements:
         """Compile them."""
-        insert = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
         return cls(
             insert_event=_insert(schema.event, EVENT_COLUMNS, dialect),
             insert_delivery=_insert(schema.delivery, DELIVERY_COLUMNS, dialect),
             insert_attempt=_insert(schema.attempt, ATTEMPT_COLUMNS, dialect),
             settle=_settle(dialect),
-            take_key=_take_key(insert(schema.dedup), dialect),
-            count=_count(insert(schema.ledger), dialect),
-            last_error=_last_error(insert(schema.destination), dialect),
+            take_key=_take_key(dialect),
+            count=_count(dialect),
+            last_error=_last_error(dialect),
         )
 
 
@@ -94,9 +93,9 @@ def _settle(dialect: sa.Dialect) -> Hot:
     return Hot.compile(statement, (*values, "b_rendered", "b_id", "b_owner", "b_fence"), dialect)
 
 
-def _take_key(insert: sqlite.Insert | postgresql.Insert, dialect: sa.Dialect) -> Hot:
+def _take_key(dialect: sa.Dialect) -> Hot:
     columns = [column.name for column in schema.dedup.columns]
-    statement = insert.values(_binds(columns))
+    statement = insert(schema.dedup).values(_binds(columns))
     statement = statement.on_conflict_do_update(
         index_elements=["source", "key"],
         set_={name: statement.excluded[name] for name in columns[2:]},
@@ -105,9 +104,9 @@ def _take_key(insert: sqlite.Insert | postgresql.Insert, dialect: sa.Dialect) ->
     return Hot.compile(statement, (*columns, "now"), dialect)
 
 
-def _count(insert: sqlite.Insert | postgresql.Insert, dialect: sa.Dialect) -> Hot:
+def _count(dialect: sa.Dialect) -> Hot:
     columns = [column.name for column in schema.ledger.columns]
-    statement = insert.values(_binds(columns))
+    statement = insert(schema.ledger).values(_binds(columns))
     statement = statement.on_conflict_do_update(
         index_elements=["source", "destination", "counter"],
         set_={
@@ -118,9 +117,9 @@ def _count(insert: sqlite.Insert | postgresql.Insert, dialect: sa.Dialect) -> Ho
     return Hot.compile(statement, columns, dialect)
 
 
-def _last_error(insert: sqlite.Insert | postgresql.Insert, dialect: sa.Dialect) -> Hot:
+def _last_error(dialect: sa.Dialect) -> Hot:
     columns = [column.name for column in schema.destination.columns]
-    statement = insert.values(_binds(columns))
+    statement = insert(schema.destination).values(_binds(columns))
     statement = statement.on_conflict_do_update(
         index_elements=["name"],
         set_={name: statement.excluded[name] for name in columns[1:]},

@@ -109,9 +109,6 @@ class Purged:
     deliveries: int = 0
     dedup: int = 0
 
-    def __bool__(self) -> bool:
-        return bool(self.events or self.deliveries or self.dedup)
-
     def __add__(self, other: Purged) -> Purged:
         return Purged(
             events=self.events + other.events,
@@ -196,9 +193,14 @@ class EventLine:
     filtered: int
 
     @property
+    def imbalance(self) -> int:
+        """By how many events the two sides differ."""
+        return abs(self.accepted - self.routed - self.filtered)
+
+    @property
     def ok(self) -> bool:
         """Whether the line balances."""
-        return self.accepted == self.routed + self.filtered
+        return self.imbalance == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,9 +217,14 @@ class DeliveryLine:
     cancelled: int
 
     @property
+    def imbalance(self) -> int:
+        """By how many deliveries the two sides differ."""
+        return abs(self.planned + self.replayed - self.pending - self.delivered - self.dead - self.cancelled)
+
+    @property
     def ok(self) -> bool:
         """Whether the line balances."""
-        return self.planned + self.replayed == self.pending + self.delivered + self.dead + self.cancelled
+        return self.imbalance == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,15 +236,12 @@ class Ledger:
     waiting: Mapping[str, int]
 
     @property
-    def balanced(self) -> bool:
-        """Whether every line balances."""
-        return all(line.ok for line in self.events) and all(line.ok for line in self.deliveries)
+    def imbalance(self) -> int:
+        """By how much the lines are out, all in all."""
+        events = sum(line.imbalance for line in self.events)
+        return events + sum(line.imbalance for line in self.deliveries)
 
     @property
-    def imbalance(self) -> int:
-        """By how much the lines are out, all in all; 0 when balanced."""
-        events = sum(abs(line.accepted - line.routed - line.filtered) for line in self.events)
-        return events + sum(
-            abs(line.planned + line.replayed - line.pending - line.delivered - line.dead - line.cancelled)
-            for line in self.deliveries
-        )
+    def balanced(self) -> bool:
+        """Whether every line balances."""
+        return self.imbalance == 0

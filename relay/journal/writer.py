@@ -19,7 +19,7 @@ from relay.clock import Clock
 from relay.errors import JournalUnavailable, RowRefused
 from relay.journal.append import append_many, append_one
 from relay.journal.claim import release
-from relay.journal.engine import SqliteEngine
+from relay.journal.engine import SqliteEngine, words_of
 from relay.journal.files import LockTimeout
 from relay.journal.schema import meta
 from relay.journal.settle import settle_many, settle_one
@@ -240,9 +240,8 @@ class Writer:
         try:
             return self._engine.write(partial(self._all_at_once, jobs, rejected))
         except Exception as error:
-            if isinstance(error, _TROUBLE) or type(error) is sa.exc.DatabaseError:
+            if _is_trouble(error):
                 raise
-            # One of them is at fault: a key that was seen, a fence, a row that the engine refuses.
             return self._engine.write(partial(self._one_by_one, jobs, rejected))
 
     def _tx(self, connection: sa.Connection, rejected: Sums) -> Tx:
@@ -279,16 +278,16 @@ class Writer:
             with tx.connection.begin_nested():
                 result = _do(part, job.work)
         except Exception as error:
-            if isinstance(error, _TROUBLE) or type(error) is sa.exc.DatabaseError:
+            if _is_trouble(error):
                 raise
             if isinstance(job.work, Entry | Settlement):
-                return RowRefused(f"the engine refuses this row: {_text(error)}")
+                return RowRefused(f"the engine refuses this row: {words_of(error)}")
             return error
         tx.sums.add(part.sums)
         return result
 
     def _fail(self, error: Exception) -> None:
-        self._failure = f"the journal cannot be written: {_text(error)}"
+        self._failure = f"the journal cannot be written: {words_of(error)}"
         self._probe_at = time.monotonic() + _TICK
         if not _is_busy(error):
             self._engine.discard()
@@ -332,17 +331,17 @@ def _size(work: Work) -> int:
     return 4096
 
 
+def _is_trouble(error: Exception) -> bool:
+    """Whether the journal is at fault, and not one of the jobs: a key, a fence, a row it refuses."""
+    return isinstance(error, _TROUBLE) or type(error) is sa.exc.DatabaseError
+
+
 def _is_busy(error: Exception) -> bool:
     cause = getattr(error, "orig", error)
     code = getattr(cause, "sqlite_errorcode", None)
     return isinstance(error, LockTimeout) or (
         code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
     )
-
-
-def _text(error: Exception) -> str:
-    """What the driver said, without the statement and its values: these are the senders'."""
-    return str(getattr(error, "orig", None) or error)
 
 
 def _hand_out(ends: Ends, writer: Writer) -> None:

@@ -1,7 +1,7 @@
 """Verification schemes, each with its signer: from whom a request is and what it is called."""
 
 from relay.signatures.kinds import KINDS, KindInfo, Option, OptionType, build
-from relay.signatures.scheme import Answer, Identity, Scheme, Verified
+from relay.signatures.scheme import Answer, Identity, Scheme, Verified, query_name
 
 __all__ = [
     "KINDS",
@@ -13,4 +13,5 @@ __all__ = [
     "Scheme",
     "Verified",
     "build",
+    "query_name",
 ]

@@ -68,13 +68,12 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindInfo:
-    """One kind of scheme; `one_of` are options of which exactly one is written."""
+    """One kind of scheme: its options, and how it is built from them."""
 
     name: str
     about: str
     options: tuple[Option, ...]
     build: Callable[[Mapping[str, Any]], Scheme] = field(repr=False)
-    one_of: tuple[str, ...] = ()
 
     def check(self, options: Mapping[str, object]) -> dict[str, object]:
         """Complete and check the options; None counts as not written."""
@@ -260,7 +259,6 @@ _OTHERS: Final = (
             Option(name="query", type=OptionType.TEXT, about="the query parameter with the key"),
             _SECRETS,
         ),
-        one_of=("header", "query"),
         build=lambda o: tokens.api_key_scheme(o["secrets"], header=o["header"], query=o["query"] or None),
     ),
     KindInfo(

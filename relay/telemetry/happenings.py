@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self, TextIO
 
 from prometheus_client import CollectorRegistry
@@ -26,17 +26,10 @@ class Telemetry:
     all others are called in the event loop.
     """
 
-    def __init__(
-        self,
-        logs: Logs,
-        *,
-        registry: CollectorRegistry | None = None,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        self.registry = registry if registry is not None else CollectorRegistry()
+    def __init__(self, logs: Logs) -> None:
+        self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self._logs = logs
-        self._wall = wall
         self._log: FilteringBoundLogger = logs.logger
 
     @classmethod
@@ -88,11 +81,6 @@ class Telemetry:
         self.metrics.config_ok.set(1)
         self._log.info("config.loaded", config=path, digest=digest, **counts)
 
-    def config_rejected(self, *, path: str, error: str) -> None:
-        """The configuration on disk is not usable; what was in force stays in force."""
-        self.metrics.config_ok.set(0)
-        self._log.error("config.rejected", config=path, error=masked(error))
-
     def internal_error(self, *, where: str, error: BaseException, delivery_id: str | None = None) -> None:
         """A bug was met and got around; the line has its traceback, and is a library's in the closed list."""
         line: dict[str, Any] = {"delivery_id": delivery_id} if delivery_id is not None else {}
@@ -116,7 +104,6 @@ class Telemetry:
         secret_index: int | None,
         duration: float,
         unparsed: str | None = None,
-        trace_id: str | None = None,
     ) -> None:
         """An event is on disk and has somewhere to go; `secret_index` is the secret that matched.
 
@@ -132,8 +119,6 @@ class Telemetry:
         line["duration_ms"] = round(duration * 1e3, 3)
         if unparsed is not None:
             line["body_unparsed"] = unparsed
-        if trace_id is not None:
-            line["trace_id"] = trace_id
         self._log.info("event.accepted", **line)
 
     def event_filtered(
@@ -150,7 +135,7 @@ class Telemetry:
         _add(line, reason=event.reason, secret_index=secret_index, body_unparsed=unparsed)
         line["bytes"] = len(event.body)
         if duration is not None:
-            line["duration_ms"] = _ms(duration)
+            line["duration_ms"] = round(duration * 1e3, 3)
         self._log.info("event.filtered", **line)
 
     def event_duplicate(self, *, event: Event, first: str, revived: Sequence[str] = ()) -> None:
@@ -173,7 +158,7 @@ class Telemetry:
         """An event was taken, and its sender answered after so many seconds."""
         metrics = self.metrics.source(source)
         metrics.ack.observe(seconds)
-        metrics.last.set(self._wall())
+        metrics.last.set(time.time())
 
     def event_rejected(
         self, *, source: str, reason: str, status: int, remote: str | None, path: str | None
@@ -210,7 +195,6 @@ class Telemetry:
         attempt: Attempt,
         decision: Decision,
         next_attempt_at: float | None,
-        trace_id: str | None = None,
     ) -> None:
         """An attempt ended, and this is what follows from it."""
         outcome = attempt.outcome
@@ -229,8 +213,6 @@ class Telemetry:
         line["decision"] = decision
         if next_attempt_at is not None:
             line["next_attempt_at"] = iso(next_attempt_at)
-        if trace_id is not None:
-            line["trace_id"] = trace_id
         if decision is Decision.DELIVERED or outcome is Outcome.INTERRUPTED:
             self._log.info("attempt.finished", **line)
         else:
@@ -285,7 +267,7 @@ class Telemetry:
         self.metrics.commit_seconds.observe(seconds)
         self.metrics.batch_size.observe(size)
 
-    # Housekeeping and operators
+    # Housekeeping
 
     def retention_purged(self, **counts: object) -> None:
         """Old rows are gone, so many of each kind."""
@@ -294,18 +276,6 @@ class Telemetry:
     def ledger_audited(self, *, imbalance: int) -> None:
         """The ledger was added up; what it misses is a metric."""
         self.metrics.imbalance.set(imbalance)
-
-    def operator_acted(self, *, action: str, **facts: object) -> None:
-        """Someone changed something by hand."""
-        self._log.info("operator.acted", action=action, **facts)
-
-    def replay_started(self, **facts: object) -> None:
-        """Stored events are planned anew."""
-        self._log.info("replay.started", **facts)
-
-    def replay_finished(self, **facts: object) -> None:
-        """A replay has planned all it was asked for."""
-        self._log.info("replay.finished", **facts)
 
     def refresh(self, *, now: float, status: Figures, journal_bytes: int, disk_free: int) -> None:
         """Set the gauges that are looked up and not counted."""
@@ -317,10 +287,6 @@ class Telemetry:
         set_all(metrics.oldest, ages)
         metrics.journal_bytes.set(journal_bytes)
         metrics.disk_free.set(disk_free)
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1e3, 3)
 
 
 def _text(text: str | None) -> str | None:

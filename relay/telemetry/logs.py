@@ -56,7 +56,6 @@ _PLAIN = frozenset(
         "note",
         "decision",
         "next_attempt_at",
-        "trace_id",
         "reason",
         "remote",
         "path",

@@ -13,7 +13,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 BUDGET = 256 * 1024 * 1024
-"""Bytes of bodies in receipt over all requests."""
+"""Bytes of bodies over all requests that are in receipt or not stored yet."""
 
 DEADLINE = 30.0
 """Seconds for a whole body."""

@@ -29,6 +29,15 @@ LINGER = 3.0
 Closing at once would reset the connection, and the sender would see that instead of the answer.
 """
 
+WRITE_DEADLINE = 5.0
+"""Seconds in which a sender must begin to read answers that no longer fit into the buffers.
+
+The first attempts of an event follow its answer, and their slots are taken meanwhile.
+"""
+
+MAX_PIPELINED = 64
+"""Requests that may wait behind one on its connection; each costs far more memory than it has bytes."""
+
 _FRAMING_ROOM = 64 * 1024
 _FRAMING_PER_CHUNK = 64
 """Bytes a chunked body may spend on framing: extensions and trailers have no other limit."""
@@ -51,8 +60,8 @@ class IngressProtocol(HttpToolsProtocol):
     """
 
     header_deadline: ClassVar[float] = HEADER_DEADLINE
-    max_headers: ClassVar[int] = MAX_HEADERS
     linger: ClassVar[float] = LINGER
+    write_deadline: ClassVar[float] = WRITE_DEADLINE
 
     def __init__(
         self,
@@ -63,6 +72,7 @@ class IngressProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._timer: TimerHandle | None = None
+        self._unread: TimerHandle | None = None
         self._in_body = False
         self._head_begun = False
         self._head_size = 0
@@ -89,9 +99,28 @@ class IngressProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(self.header_deadline, self._expired)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
+        """Forget the timers, and tell the request under way; uvicorn tells the newest, which may wait."""
         self._disarm()
+        self._forget_unread()
         super().connection_lost(exc)
+        if self._active is not None and not self._active.response_complete:
+            self._active.disconnected = True
+            self._active.message_event.set()
+
+    def pause_writing(self) -> None:
+        """Wait for a sender that does not read its answers, but not for ever."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.write_deadline, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: it reads again."""
+        self._forget_unread()
+        super().resume_writing()
+
+    def _forget_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, then see which limit applies to where it stands."""
@@ -154,7 +183,7 @@ class IngressProtocol(HttpToolsProtocol):
             self._disarm()
         else:
             self._head_size += self._fed
-            if self._head_size > self.max_headers:
+            if self._head_size > MAX_HEADERS:
                 raise _Refusal(431, "headers_too_large")
         idle = self.cycle is None or self.cycle.response_complete
         if self._timer is None and (self._head_begun or idle):
@@ -207,8 +236,10 @@ class IngressProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Check what the parser does not, and hand the request to the app."""
-        if self._head_size + self._fed > self.max_headers:
+        if self._head_size + self._fed > MAX_HEADERS:
             self._count_head()
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise _Refusal(503, "pipelined")
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise _Refusal(405, "connect")
@@ -252,7 +283,7 @@ class IngressProtocol(HttpToolsProtocol):
     def _count_head(self) -> None:
         """Count the head that just ended; the read it came in may hold more than it."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self.max_headers:
+        if size > MAX_HEADERS:
             raise _Refusal(431, "headers_too_large")
 
     def _check_version_and_host(self) -> None:
@@ -328,7 +359,9 @@ class IngressProtocol(HttpToolsProtocol):
             return
         self._answered = True
         self._unset_keepalive_if_required()
-        self.transport.write(STATUS_LINE[refusal.status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        later = b"retry-after: 5\r\n" if refusal.status == 503 else b""  # noqa: PLR2004 - as it is known
+        head = STATUS_LINE[refusal.status] + later + b"content-length: 0\r\nconnection: close\r\n\r\n"
+        self.transport.write(head)
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self.flow.resume_reading()
@@ -337,15 +370,10 @@ class IngressProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def ingress_protocol(
-    *,
-    refused: Refused,
-    header_deadline: float = HEADER_DEADLINE,
-    max_headers: int = MAX_HEADERS,
-) -> type[IngressProtocol]:
+def ingress_protocol(*, refused: Refused, header_deadline: float = HEADER_DEADLINE) -> type[IngressProtocol]:
     """The protocol class for `uvicorn.Config(http=…)`, which takes a class and no arguments for it."""
     return type(
         "IngressProtocol",
         (IngressProtocol,),
-        {"refused": staticmethod(refused), "header_deadline": header_deadline, "max_headers": max_headers},
+        {"refused": staticmethod(refused), "header_deadline": header_deadline},
     )

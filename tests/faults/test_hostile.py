@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
-from tests.support import Receiver, RelayProcess, Reply
+from tests.support import Receiver, RelayProcess, Reply, eventually
 
 StartRelay = Callable[..., RelayProcess]
 
@@ -113,3 +115,48 @@ routes: [{{source: in, to: out}}]
     shown = relay.cli("deliveries").out + relay.cli("show", relay.log("delivery.dead")[0]["event_id"]).out
     assert "\x1b" not in shown
     assert "\u2028" not in shown
+
+
+def test_no_path_is_corrected_by_a_redirect(receiver: Receiver, start_relay: StartRelay) -> None:
+    """What is no hook and no probe is 404; a redirect would name whatever host the sender named."""
+    relay = start_relay(
+        f"""
+sources: {{in: {{verify: none}}}}
+destinations: {{out: {{url: "{receiver.url}/"}}}}
+routes: [{{source: in, to: out}}]
+"""
+    )
+    assert [relay.get(path).status for path in ("/hooks", "/hooks/in/", "/livez/", "/readyz/")] == [404] * 4
+
+
+def test_bodies_that_wait_for_a_journal_have_a_bound(receiver: Receiver, start_relay: StartRelay) -> None:
+    """While another process holds the journal, 256 MiB of bodies are kept; what comes on top hears 503."""
+    relay = start_relay(
+        f"""
+sources: {{in: {{verify: none, max_body: 25MiB}}}}
+destinations: {{out: {{url: "{receiver.url}/"}}}}
+routes: [{{source: in, to: out}}]
+"""
+    )
+    answers = []
+    body = bytes(24 * 1024 * 1024)
+
+    def send() -> None:
+        answers.append(relay.post("in", body, timeout=30))
+
+    other = sqlite3.connect(relay.folder / "relay.db", isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        senders = [threading.Thread(target=send) for _ in range(13)]
+        for sender in senders:
+            sender.start()
+            time.sleep(0.08)  # one after the other, so that what is in receipt stays far below the bound
+        for sender in senders:
+            sender.join()
+    finally:
+        other.close()
+    assert {answer.status for answer in answers} == {503}
+    assert {answer.header("retry-after") for answer in answers} == {"5"}
+    relay.wait_log("event.rejected", reason="memory")
+    relay.wait_log("event.rejected", reason="journal_unavailable")
+    eventually(lambda: relay.post("in").status == 202)

@@ -166,3 +166,20 @@ def by_hand(url: str) -> Iterator[sqlite3.Connection]:
         yield connection
     finally:
         connection.close()
+
+
+def replayed(original: Delivery, *, now: float, new_key: bool = False) -> Delivery:
+    """A new delivery of the same event as a replay plans it, under the same key unless `new_key`."""
+    identity = f"dlv_{uuid.uuid4().hex}"
+    return Delivery(
+        id=identity,
+        event_id=original.event_id,
+        source=original.source,
+        route=original.route,
+        destination=original.destination,
+        key=identity if new_key else original.key,
+        created_at=now,
+        age_from=now,
+        due_at=now,
+        transform=original.transform,
+    )

@@ -94,7 +94,7 @@ def test_a_log_that_was_cut_is_refused_and_kept(engine: str, tmp_path: Path) -> 
     assert log.read_bytes() == cut
     log.write_bytes(whole)
     with opened(f"sqlite:///{copy / 'relay.db'}"), Reader.open(f"sqlite:///{copy / 'relay.db'}") as reader:
-        assert reader.count_events() == 3
+        assert len(reader.events()) == 3
 
 
 def test_another_journal_in_its_place_is_refused(used: str, tmp_path: Path) -> None:

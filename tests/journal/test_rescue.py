@@ -51,7 +51,7 @@ async def test_a_living_node_keeps_what_it_owns_and_a_killed_one_does_not(
     """After kill -9 the deliveries are due at once, with an attempt that was interrupted."""
     with node(engine) as (process, ids, name):
         assert await journal.rescue() == []
-        assert journal.backlog("billing") == 3
+        assert journal.backlogs()["billing"] == 3
         assert [one.alive for one in reader.status().nodes] == [True, True]
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -107,7 +107,7 @@ async def test_after_five_lost_owners_a_delivery_is_poison(journal: Journal, rea
     assert await lose_owner(journal, 5) == [False] * 4 + [True]
     (dead,) = reader.deliveries_of(entry.event.id)
     assert (dead.state, dead.outcome, dead.error) == (DeliveryState.DEAD, Outcome.INTERRUPTED, "poison")
-    assert journal.backlog("billing") == 0
+    assert journal.backlogs().get("billing", 0) == 0
     assert reader.ledger().balanced
     assert await journal.retry([dead.id]) == 1
     assert await journal.claim("billing", 1) == []

@@ -57,7 +57,7 @@ async def test_settling_twice_is_success(journal: Journal, reader: Reader) -> No
     assert await journal.settle(settlement)
     (attempt,) = reader.attempts_of(entry.deliveries[0].id)
     assert attempt == settlement.attempt
-    assert journal.backlog("billing") == 0
+    assert journal.backlogs()["billing"] == 0
     assert reader.ledger().balanced
 
 

@@ -45,7 +45,7 @@ async def test_a_foreign_write_lock_is_an_outage_that_ends_by_itself(
     await recovery(journal)
     await journal.append(make_entry("billing"))
     assert (len(hooks.troubles), hooks.recoveries) == (1, 1)
-    assert reader.count_events() == 2
+    assert len(reader.events()) == 2
     assert reader.ledger().balanced
 
 
@@ -120,7 +120,7 @@ async def test_several_journals_on_one_file_take_turns(journal: Journal, engine:
         writers = (journal, second, third)
         await asyncio.gather(*(writers[turn % 3].append(make_entry("billing")) for turn in range(300)))
         with Reader.open(engine) as reader:
-            assert reader.count() == 300
+            assert len(reader.deliveries(limit=1_000)) == 300
             assert reader.ledger().balanced
 
 

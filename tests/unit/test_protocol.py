@@ -12,7 +12,7 @@ import uvicorn
 
 from relay.errors import RequestRefused
 from relay.web.body import BodyBudget, read_body
-from relay.web.protocol import IngressProtocol, ingress_protocol
+from relay.web.protocol import MAX_PIPELINED, IngressProtocol, ingress_protocol
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -565,3 +565,16 @@ async def test_many_slow_senders_do_not_hinder_a_quick_one() -> None:
         ends = await asyncio.gather(*(asyncio.wait_for(reader.read(), 8) for reader, _ in slow))
         assert all(end.startswith(b"HTTP/1.1 408 ") for end in ends[::2])
         assert set(ends[1::2]) == {b""}
+
+
+async def test_a_sender_that_pipelines_without_end_hears_503() -> None:
+    """What may wait is answered, then one 503 tells it to come again, and the connection ends."""
+    async with serving() as server:
+        server.hold.clear()
+        asyncio.get_running_loop().call_later(0.3, server.hold.set)
+        said = await server.exchange(PLAIN * 1000)
+        assert said.count(b"HTTP/1.1 200") == MAX_PIPELINED + 1
+        assert said.count(b"HTTP/1.1 503") == 1
+        assert b"retry-after: 5" in said.rpartition(b"HTTP/1.1 503")[2]
+        assert len(server.seen) == MAX_PIPELINED + 1
+        assert server.refused == [(503, "pipelined")]
