@@ -82,7 +82,7 @@ class Courier:
     @staticmethod
     def _is_expired(delivery: Delivery, destination: Destination, now: float) -> bool:
         """Whether it waited too long; a first attempt is made however late it is."""
-        return delivery.attempts > 1 and now >= delivery.age_from + destination.retry.max_age
+        return delivery.finished > 0 and now >= delivery.age_from + destination.retry.max_age
 
     def _rendered(self, event: Event, delivery: Delivery) -> Rendered | None:
         if delivery.rendered is not None:

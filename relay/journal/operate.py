@@ -30,19 +30,21 @@ BATCH = 500
 
 def retry(tx: Tx, ids: Sequence[str]) -> int:
     """Make dead and waiting deliveries due now, counted and aged anew; how many there were."""
-    restarted = len(restart(tx, delivery.c.id.in_(ids)))
-    hastened = tx.connection.execute(
+    waiting = tx.connection.execute(
         sa.update(delivery)
         .where(
             delivery.c.id.in_(ids),
             delivery.c.state == PENDING,
             delivery.c.owner.is_(None),
-            sa.or_(delivery.c.due_at > tx.now, delivery.c.due_at.is_(None)),
             delivery.c.lane.is_(None),
         )
-        .values(due_at=tx.now, age_from=tx.now, finished=0)
+        .values(
+            due_at=sa.case((delivery.c.due_at < tx.now, delivery.c.due_at), else_=tx.now),
+            age_from=tx.now,
+            finished=0,
+        )
     ).rowcount
-    return restarted + hastened
+    return waiting + len(restart(tx, delivery.c.id.in_(ids)))
 
 
 def replay(tx: Tx, plans: Sequence[Delivery]) -> int:

@@ -24,6 +24,8 @@ metadata = sa.MetaData()
 _Seq = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 # Partial indexes are used only where the query repeats their condition as literals.
+# PostgreSQL's `where` stands in the migration alone: here it would load that dialect at every start,
+# 21 ms and 2 MB.
 PENDING: sa.ColumnClause[str] = sa.literal_column("'pending'")
 DEAD: sa.ColumnClause[str] = sa.literal_column("'dead'")
 DELIVERED: sa.ColumnClause[str] = sa.literal_column("'delivered'")
@@ -66,10 +68,9 @@ sa.Index(
     "ix_event_provider_id",
     event.c.provider_id,
     sqlite_where=_has_provider_id,
-    postgresql_where=_has_provider_id,
 )
 _is_filtered = event.c.state == FILTERED
-sa.Index("ix_event_filtered", event.c.received_at, sqlite_where=_is_filtered, postgresql_where=_is_filtered)
+sa.Index("ix_event_filtered", event.c.received_at, sqlite_where=_is_filtered)
 
 delivery = sa.Table(
     "delivery",
@@ -111,7 +112,6 @@ sa.Index(
     delivery.c.destination,
     delivery.c.due_at,
     sqlite_where=is_waiting,
-    postgresql_where=is_waiting,
 )
 is_suspect = sa.and_(is_free, delivery.c.owners_lost >= SUSPECT)
 sa.Index(
@@ -119,7 +119,6 @@ sa.Index(
     delivery.c.destination,
     delivery.c.due_at,
     sqlite_where=is_suspect,
-    postgresql_where=is_suspect,
 )
 is_owned = delivery.c.owner.is_not(None)
 sa.Index(
@@ -127,7 +126,6 @@ sa.Index(
     delivery.c.owner,
     delivery.c.destination,
     sqlite_where=is_owned,
-    postgresql_where=is_owned,
 )
 _is_dead = delivery.c.state == DEAD
 sa.Index(
@@ -135,10 +133,9 @@ sa.Index(
     delivery.c.destination,
     delivery.c.finished_at,
     sqlite_where=_is_dead,
-    postgresql_where=_is_dead,
 )
 _is_done = sa.or_(delivery.c.state == DELIVERED, delivery.c.state == CANCELLED)
-sa.Index("ix_delivery_done", delivery.c.finished_at, sqlite_where=_is_done, postgresql_where=_is_done)
+sa.Index("ix_delivery_done", delivery.c.finished_at, sqlite_where=_is_done)
 
 attempt = sa.Table(
     "attempt",

@@ -58,6 +58,16 @@ async def test_retry_makes_the_dead_and_the_waiting_due_now(
     assert reader.ledger().balanced
 
 
+async def test_retry_ages_anew_what_is_due_already(journal: Journal, clock: StillClock) -> None:
+    """One that is due keeps its place in the line, and its age begins again."""
+    entry = make_entry("to-0")
+    await journal.append(entry)
+    clock.at += 10
+    assert await journal.retry([entry.deliveries[0].id]) == 1
+    (claim,) = await journal.claim("to-0", 9)
+    assert (claim.delivery.age_from, claim.delivery.due_at) == (NOW + 10, entry.deliveries[0].due_at)
+
+
 async def test_replay_adds_deliveries_under_the_same_key(journal: Journal, reader: Reader) -> None:
     """Or under a new one if asked; they count as replayed."""
     entry = await end(journal, DeliveryState.DELIVERED)
