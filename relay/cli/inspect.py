@@ -192,7 +192,7 @@ def _groups(reader: Reader, chosen: Filter, *, as_json: bool) -> None:
             {"groups": [{"destination": to, "error": error, "count": count} for to, error, count in groups]}
         )
         return
-    columns = (Column("COUNT", right=True), Column("DESTINATION"), Column("ERROR"))
+    columns = (Column("COUNT", right=True), Column("DESTINATION"), Column("ERROR", wraps=True))
     if groups:
         render.table(columns, [(f"{count:,}", to, error or "") for to, error, count in groups])
     else:

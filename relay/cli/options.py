@@ -43,14 +43,20 @@ StatusOption = Annotated[
     str | None,
     typer.Option("--status", metavar="STATUS", help="How the last attempt ended: 503, timeout, tls_error..."),
 ]
+RetriedOption = Annotated[
+    str | None, typer.Option("--state", metavar="STATE", help="Only dead, or only pending, ones.")
+]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="WHEN", help="Not before: 2h ago, or 2026-01-31T08:00Z.")
+    str | None,
+    typer.Option("--since", metavar="WHEN", help="Not before: 2h for so long ago, or 2026-01-31T08:00Z."),
 ]
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Before, written likewise.")]
 SearchOption = Annotated[
     str | None, typer.Option("--search", metavar="TEXT", help="Only events with this text in them.")
 ]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Rows in one page.")]
+LimitOption = Annotated[
+    int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="Rows in one page.")
+]
 BeforeOption = Annotated[
     str | None, typer.Option("--before", metavar="ID", help="The next page: what is older than this one.")
 ]

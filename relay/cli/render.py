@@ -19,17 +19,28 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_PROSE = 30
+"""Characters that a column of prose has left at the least."""
+
+_ENDLESS = 100_000
+"""Columns of a terminal on which every table fits."""
+
 _LONG = 1000
 """Items from which on work is worth a progress bar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table; `style` colours known words of our own, never what came from outside."""
+    """One column of a table.
+
+    `styled` colours known words of our own, never what came from outside. `wraps` is for prose: on a
+    narrow terminal it is broken to what the others leave, and all else stays whole, to be copied.
+    """
 
     title: str
     right: bool = False
     styled: bool = False
+    wraps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +98,20 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, title: st
 
 def _rich_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:
     from rich import box
+    from rich.cells import cell_len
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left")
-    for column in columns:
-        shown.add_column(Text(column.title), justify="right" if column.right else "left", overflow="fold")
+    for index, column in enumerate(columns):
+        longest = max(map(cell_len, [column.title, *(row[index] for row in rows)]))
+        shown.add_column(
+            Text(column.title),
+            justify="right" if column.right else "left",
+            overflow="fold",
+            min_width=min(_PROSE, longest) if column.wraps else longest,
+        )
     for row in rows:
         shown.add_row(
             *(
@@ -100,7 +119,11 @@ def _rich_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title:
                 for column, cell in zip(columns, row, strict=True)
             )
         )
-    _console().print(shown)
+    console = _console()
+    # Where even that is too wide, the terminal breaks the lines: a table would break the ids.
+    unbounded = console.options.update(max_width=_ENDLESS)
+    console.width = max(console.width, Measurement.get(console, unbounded, shown).minimum)
+    console.print(shown)
 
 
 def _plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:

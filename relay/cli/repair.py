@@ -22,6 +22,7 @@ from relay.cli.options import (
     DestinationOption,
     DryRunOption,
     JournalOption,
+    RetriedOption,
     RouteOption,
     SearchOption,
     SinceOption,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from relay.journal import Filter, Reader
 
 IdsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[ID]...", help="evt_..., dlv_... or the provider's own ids.")
+    list[str] | None, typer.Argument(metavar="ID", help="evt_..., dlv_... or the provider's own ids.")
 ]
 
 _T = TypeVar("_T")
@@ -56,7 +57,7 @@ def retry(
     source: SourceOption = None,
     route: RouteOption = None,
     destination: DestinationOption = None,
-    state: StateOption = None,
+    state: RetriedOption = None,
     status: StatusOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
@@ -85,6 +86,9 @@ def retry(
     with reading(journal) as reader:
         found = _deliveries_by_id(reader, ids) if ids else _waiting(reader, chosen)
         waiting = [one.id for one in found if one.state in _RETRIED]
+    if ids and not waiting:
+        render.note("nothing to retry: none is dead or pending; `relay replay` sends it anew")
+        raise typer.Exit(1)
     _announce(len(waiting), verb="retry", dry_run=dry_run, yes=yes)
     with writing(journal) as opened:
         done = _change(waiting, opened.retry, total=len(waiting), verb="retry")
@@ -249,6 +253,6 @@ def _change(
 def _report(done: int, meant: int, what: str) -> None:
     typer.echo(f"{counted(done, 'delivery', 'deliveries')} {what}")
     if done < meant:
-        render.note(f"{meant - done:,} had changed meanwhile, or are in flight, and were left alone")
+        render.note(f"left alone, being in flight or changed meanwhile: {meant - done:,}")
     if not done:
         raise typer.Exit(1)

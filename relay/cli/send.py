@@ -34,7 +34,9 @@ def send(
     file: Annotated[
         str | None, typer.Option(metavar="FILE", help="The body, byte for byte; - is standard input.")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many to post, each with an id of its own.")] = 1,
+    count: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many to post, each with an id of its own.")
+    ] = 1,
     event_type: Annotated[
         str | None, typer.Option("--type", metavar="TYPE", help="The event's type, where a header has it.")
     ] = None,

@@ -16,20 +16,31 @@ def serve(
     *,
     config_path: ConfigOption = None,
     journal: JournalOption = None,
-    host: Annotated[str | None, typer.Option(help="Address of the ingress.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port of the ingress.")] = None,
-    admin_host: Annotated[str | None, typer.Option(help="Address of the operator listener.")] = None,
-    admin_port: Annotated[int | None, typer.Option(help="Port of the operator listener.")] = None,
-    metrics_port: Annotated[int | None, typer.Option(help="A port for /metrics alone.")] = None,
-    public_url: Annotated[str | None, typer.Option(help="The address that senders use and sign.")] = None,
-    trusted_proxies: Annotated[
-        str | None, typer.Option(help="Networks whose X-Forwarded-For counts, by commas.")
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of the ingress.")] = None,
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="Port of the ingress.")] = None,
+    admin_host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address of the operator listener: a loopback one.")
     ] = None,
-    log_format: Annotated[str | None, typer.Option(help="json or console.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
-    grace: Annotated[str | None, typer.Option(help="For attempts in flight at the end, as 25s.")] = None,
+    admin_port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Port of the operator listener.")
+    ] = None,
+    public_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="The address that senders use and sign.")
+    ] = None,
+    trusted_proxies: Annotated[
+        str | None,
+        typer.Option(metavar="NETWORKS", help="Networks whose X-Forwarded-For counts, by commas."),
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="json or console.")] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+    ] = None,
+    grace: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="For attempts in flight at the end, as 25s.")
+    ] = None,
     max_backlog: Annotated[
-        int | None, typer.Option(help="Pending deliveries above which it answers 503.")
+        int | None,
+        typer.Option(metavar="N", help="Pending deliveries from which on it answers 503; 0 is no limit."),
     ] = None,
 ) -> None:
     """Run the service.
@@ -43,7 +54,6 @@ def serve(
         port=port,
         admin_host=admin_host,
         admin_port=admin_port,
-        metrics_port=metrics_port,
         public_url=public_url,
         trusted_proxies=trusted_proxies,
         log_format=log_format,

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -27,19 +27,23 @@ def init(
     """
     from relay import config
 
-    target = directory / "config" / "relay.yaml"
+    target = written = directory / "config" / "relay.yaml"
+    there = "" if load_settings().config == target else f" --config {shlex.quote(str(target))}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as file:
             file.write(config.starter())
         # The file's first line names it, for editors.
-        schema_file = target.with_name("relay.schema.json")
-        schema_file.write_text(json.dumps(config.json_schema(), indent=2) + "\n", encoding="utf-8")
+        written = target.with_name("relay.schema.json")
+        written.write_text(config.schema_text(), encoding="utf-8")
     except FileExistsError:
         raise UsageError(f"{target} is there already: nothing was written") from None
     except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
-    typer.echo(f"Wrote {clean(str(target))}. Next: edit it, then `relay check` and `relay serve`.")
+        raise UsageError(f"cannot write {written}: {error.strerror or error}") from error
+    typer.echo(
+        f"Wrote {clean(str(target))} and its schema. Next: edit it, then `relay check{clean(there)}`"
+        f" and `relay serve{clean(there)}`."
+    )
 
 
 def check(
@@ -58,7 +62,7 @@ def check(
     path = load_settings(config=config_path).config
     configuration = config.load(path, os.environ, allow_unset=allow_unset)
     if resolved:
-        typer.echo(config.resolved(path, os.environ).rstrip("\n"))
+        typer.echo(config.resolved(path, os.environ, allow_unset=allow_unset).rstrip("\n"))
         return
     routes = sum(len(some) for some in configuration.routes.values())
     parts = (

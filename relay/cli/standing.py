@@ -47,7 +47,7 @@ def status(*, journal: JournalOption = None, as_json: JsonOption = False) -> Non
             Column("NEXT DUE"),
             Column("DEAD", right=True),
             Column("DELIVERED", right=True),
-            Column("LAST ERROR"),
+            Column("LAST ERROR", wraps=True),
         ),
         [_destination_row(one, now) for one in found.destinations],
     )

@@ -1,6 +1,6 @@
 """The YAML file and the RELAY_ environment, as frozen values; every mistake in one report."""
 
-from relay.config.load import json_schema, load, resolved, starter
+from relay.config.load import json_schema, load, resolved, schema_text, starter
 from relay.config.model import (
     Configuration,
     DedupRule,
@@ -32,5 +32,6 @@ __all__ = [
     "json_schema",
     "load",
     "resolved",
+    "schema_text",
     "starter",
 ]

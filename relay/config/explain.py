@@ -33,6 +33,8 @@ _BOUNDS = {
     "less_than": ("lt", "less than"),
 }
 
+_MISSING = {"verify": ': write {scheme: github, secrets: "${…}"}, or `none` to take anything'}
+
 
 def explain(
     error: ValidationError,
@@ -57,7 +59,8 @@ def _explain_one(
     kind = detail["type"]
     if kind == "missing":
         _, place, path = locate(root, [*prefix, *loc[:-1]])
-        report.add(place, "this key is required, and missing", key=join(path, str(loc[-1])))
+        hint = _MISSING.get(str(loc[-1]), "")
+        report.add(place, f"this key is required, and missing{hint}", key=join(path, str(loc[-1])))
         return
     node, place, path = locate(root, [*prefix, *loc])
     if kind == "extra_forbidden":

@@ -45,10 +45,10 @@ def load(path: Path, environ: Mapping[str, str], *, allow_unset: bool = False) -
     return assemble.configuration(parsed, document, path)
 
 
-def resolved(path: Path, environ: Mapping[str, str]) -> str:
+def resolved(path: Path, environ: Mapping[str, str], *, allow_unset: bool = False) -> str:
     """The merged file as YAML, defaults in place, variables by name and secrets masked."""
-    load(path, environ)
-    document = read_document(path, environ, Report(), allow_unset=False)
+    load(path, environ, allow_unset=allow_unset)
+    document = read_document(path, environ, Report(), allow_unset=allow_unset)
     shown = {
         "sources": masked(document.sources),
         "destinations": masked(document.destinations),

@@ -13,10 +13,18 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from relay.config.addresses import Network, network, url
-from relay.config.values import Wrong, duration
+from relay.config.values import Wrong, duration, shown
 from relay.errors import ConfigError
 
 _PREFIX = "RELAY_"
+
+_EXPECTED = {
+    "int_parsing": "a whole number",
+    "literal_error": "{expected}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than_equal": "at most {le:g}",
+}
+"""What pydantic finds wrong with a setting, in the words of the reports on the file."""
 
 
 def _seconds(value: object) -> object:
@@ -27,10 +35,6 @@ def _seconds(value: object) -> object:
         return float(value)
     except ValueError:
         return duration(value)
-
-
-def _port_or_none(value: object) -> object:
-    return None if value in {"", "none"} else value
 
 
 def _networks(value: object) -> object:
@@ -55,7 +59,7 @@ def _loopback(host: str) -> str:
         local = host == "localhost"
     if not local:
         raise Wrong(
-            "the operator listener has no login yet, so it binds loopback only: 127.0.0.1, ::1 or localhost"
+            "the operator listener has no login, so it binds loopback only: 127.0.0.1, ::1 or localhost"
         )
     return host
 
@@ -76,7 +80,6 @@ class Settings(BaseSettings):
     port: Port = 8080
     admin_host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
     admin_port: Port = 8081
-    metrics_port: Annotated[Port | None, BeforeValidator(_port_or_none)] = None
     public_url: Annotated[str | None, AfterValidator(_public)] = None
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     log_format: Literal["json", "console"] = "json"
@@ -94,6 +97,11 @@ class Settings(BaseSettings):
 def _complaint(error: ErrorDetails, flags: Mapping[str, Any]) -> str:
     name = str(error["loc"][0])
     place = f"--{name.replace('_', '-')}" if name in flags else f"{_PREFIX}{name.upper()}"
-    cause = error.get("ctx", {}).get("error")
-    message = str(cause) if cause is not None else error["msg"][:1].lower() + error["msg"][1:]
-    return f"{place}: {message}"
+    context = error.get("ctx", {})
+    cause = context.get("error")
+    if error["type"] in _EXPECTED:
+        message = f"expected {_EXPECTED[error['type']].format_map(context)}, found {shown(error['input'])}"
+    else:
+        message = str(cause) if cause is not None else error["msg"][:1].lower() + error["msg"][1:]
+    close = cause.nearest if isinstance(cause, Wrong) else None
+    return f"{place}: {message}" + (f'; did you mean "{close}"?' if close else "")

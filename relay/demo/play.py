@@ -238,9 +238,12 @@ def _stay(stage: _Stage, say: Say) -> None:
     names = [name for name in stage.environ if name.startswith(("DEMO_", "RELAY_"))]
     exports = stage.folder / "environment.sh"
     exports.touch(mode=0o600)
-    exports.write_text(
-        "".join(f"export {name}={shlex.quote(stage.environ[name])}\n" for name in names), encoding="utf-8"
-    )
+    commands = shlex.quote(str(Path(sys.executable).parent))
+    lines = [
+        f'export PATH={commands}:"$PATH"',
+        *(f"export {name}={shlex.quote(stage.environ[name])}" for name in names),
+    ]
+    exports.write_text("\n".join(lines) + "\n", encoding="utf-8")
     say(
         f"\nIt stays up until Ctrl-C. Post to {stage.ingress}/hooks/github (stripe, slack, standard);\n"
         f"the secrets are in {exports}. In another terminal:\n\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -36,7 +37,7 @@ def test_once_shows_every_event_delivered_after_a_failure(environ: dict[str, str
 def test_it_stays_until_told_and_takes_its_service_along(
     number: signal.Signals, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """Without --once it stays up; a signal ends it, the service it started and its files."""
+    """Without --once it stays up, and its commands work; a signal ends it, its service and its files."""
     with subprocess.Popen(DEMO, env=environ, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -46,8 +47,19 @@ def test_it_stays_until_told_and_takes_its_service_along(
         log = folder / "relay.log"
         pid = int(re.search(r'"pid": ?(\d+)', log.read_text())[1])  # type: ignore[index]
         os.kill(pid, 0)
+        bare = [
+            "env",
+            "-i",
+            "PATH=/usr/bin:/bin",
+            "sh",
+            "-c",
+            f". {folder}/environment.sh; relay events --json",
+        ]
+        listed = subprocess.run(bare, capture_output=True, text=True, check=False)
         process.send_signal(number)
         assert process.wait(30) in {0, 128 + number}
+    assert listed.stderr == ""
+    assert len(json.loads(listed.stdout)["events"]) == 5
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert list(tmp_path.iterdir()) == []

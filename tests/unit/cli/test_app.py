@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,19 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.stderr, done.returncode) == ("", 0)
     assert "ledger" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["retry", "replay"])
+def test_the_help_of_what_takes_ids_reads_as_it_is_typed(command: str) -> None:
+    """IDs are optional and many, said once; and only what the command takes is offered."""
+    shown = CliRunner().invoke(app, [command, "--help"]).stdout
+    assert f"Usage: relay {command} [OPTIONS] [ID]...\n" in shown
+
+
+@pytest.mark.parametrize("command", ["serve", "send", "events", "deliveries", "retry"])
+def test_the_help_names_what_a_value_is(command: str) -> None:
+    """No option shows the type of the program behind it."""
+    assert not re.search(r"--[a-z-]+ +<", CliRunner().invoke(app, [command, "--help"]).stdout)
 
 
 def test_the_module_runs_too() -> None:

@@ -239,6 +239,13 @@ def test_retry_makes_a_dead_delivery_due_again_under_its_key(run: Run) -> None:
     assert run("ledger").exit_code == 0
 
 
+def test_retry_of_what_arrived_names_the_command_that_sends_it_anew(run: Run) -> None:
+    """A delivered delivery is not retried; the message says what would."""
+    result = run("retry", "dlv_1_chat")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "`relay replay`" in result.stderr
+
+
 def test_retry_of_many_says_how_many_first_and_dry_run_changes_nothing(run: Run) -> None:
     """The number stands before the change; a dry run stops there."""
     dry = run("retry", "--destination", "billing", "--dry-run")

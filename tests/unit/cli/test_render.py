@@ -22,6 +22,15 @@ timeline([Line("[red]no markup[/red] " + "long " * 30, depth=2, style="bold")])
 """
 
 
+IN_A_NARROW_ONE = """
+from relay.cli.render import Column, table
+columns = (Column("DELIVERY"), Column("DESTINATION"), Column("LAST"), Column("ERROR", wraps=True))
+table(columns, [("dlv_" + "0" * 32, "billing", "http_status 503", "all went wrong " * 9)])
+columns = (Column("CREATED"), Column("EVENT"), Column("STATE", styled=True), Column("SIZE", right=True))
+table(columns, [("2026-01-31 08:00:00Z", "evt_" + "1" * 32, "filtered (no_match)", "1.2 KiB")])
+"""
+
+
 def test_in_a_pipe_columns_are_padded_and_nothing_is_coloured(capsys: pytest.CaptureFixture[str]) -> None:
     """Plain text, aligned, with the sender's escapes written out."""
     table(COLUMNS, ROWS, title="a title")
@@ -44,14 +53,12 @@ def test_a_document_is_inert_and_loses_nothing(capsys: pytest.CaptureFixture[str
     assert json.loads(text) == value
 
 
-def test_on_a_terminal_there_is_colour_of_our_own_only() -> None:
-    """The state is coloured; markup and escapes of a sender appear as text."""
+def on_a_terminal(program: str, *, columns: int) -> str:
+    """What the program shows on a terminal of so many columns."""
     main, side = pty.openpty()
-    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
     environ.pop("NO_COLOR", None)
-    process = subprocess.run(
-        [sys.executable, "-c", ON_A_TERMINAL], stdout=side, stderr=side, env=environ, check=True
-    )
+    subprocess.run([sys.executable, "-c", program], stdout=side, stderr=side, env=environ, check=True)
     os.close(side)
     shown = b""
     try:
@@ -60,9 +67,26 @@ def test_on_a_terminal_there_is_colour_of_our_own_only() -> None:
     except OSError:
         pass  # the other side is closed: all was read
     os.close(main)
-    text = shown.decode()
-    assert process.returncode == 0
+    return shown.decode()
+
+
+def test_on_a_terminal_there_is_colour_of_our_own_only() -> None:
+    """The state is coloured; markup and escapes of a sender appear as text."""
+    text = on_a_terminal(ON_A_TERMINAL, columns=100)
     assert "\x1b[1;31mdead" in text
     assert r"[bold]x[/bold]\x1b[2J" in text
     assert "[red]no markup[/red]" in text
     assert "\x1b[2J" not in text
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_an_id_can_be_copied_from_a_narrow_terminal(columns: int) -> None:
+    """Only what is prose is broken to the width; ids, names and titles stay whole."""
+    text = on_a_terminal(IN_A_NARROW_ONE, columns=columns)
+    assert "dlv_" + "0" * 32 in text
+    assert "DESTINATION" in text
+    assert "http_status 503" in text
+    for whole in ("2026-01-31 08:00:00Z", "evt_" + "1" * 32, "filtered (no_match)", "1.2 KiB"):
+        assert whole in text
+    assert text.count("all went wrong") > 1
+    assert "all went wrong " * 9 not in text

@@ -46,6 +46,25 @@ def test_what_init_writes_passes_check(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_init_elsewhere_says_how_to_use_what_it_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next command finds the file: by default in this folder, else by --config."""
+    monkeypatch.chdir(tmp_path)
+    assert "then `relay check` and" in CliRunner().invoke(app, ["init"]).stdout
+    assert (
+        "`relay check --config there/config/relay.yaml`" in CliRunner().invoke(app, ["init", "there"]).stdout
+    )
+
+
+def test_init_names_the_file_that_it_cannot_write(tmp_path: Path) -> None:
+    """The schema is the second file: where it fails, it is the one that is named."""
+    (tmp_path / "config" / "relay.schema.json").mkdir(parents=True)
+    result = CliRunner().invoke(app, ["init", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "relay.schema.json: Is a directory" in result.stderr
+
+
 def test_init_says_why_it_cannot_write(tmp_path: Path) -> None:
     """A file where the folder should be is one clear message."""
     (tmp_path / "config").write_text("")
@@ -75,6 +94,7 @@ def test_resolved_shows_the_file_without_secrets(config: Path) -> None:
         ("${TOKEN}", "${TOKEN_OF_NOBODY}", "TOKEN_OF_NOBODY"),
         ("destinations:", "destinatoins:", "destinations"),
         ("to: billing", "to: biling", "billing"),
+        ('verify: {scheme: github, secrets: "${TOKEN}"}', "methods: POST", "or `none`"),
     ],
 )
 def test_a_new_users_mistakes_end_with_2(config: Path, before: str, after: str, says: str) -> None:
@@ -92,6 +112,9 @@ def test_allow_unset_lets_a_missing_variable_pass(config: Path, monkeypatch: pyt
     monkeypatch.delenv("TOKEN")
     assert CliRunner().invoke(app, ["check"]).exit_code == 2
     assert CliRunner().invoke(app, ["check", "--allow-unset"]).exit_code == 0
+    shown = CliRunner().invoke(app, ["check", "--allow-unset", "--resolved"])
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert "${TOKEN}" in shown.stdout
 
 
 def test_the_schema_is_one_json_document() -> None:

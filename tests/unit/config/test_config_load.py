@@ -341,7 +341,6 @@ def test_settings_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         "port": 8080,
         "admin_host": "127.0.0.1",
         "admin_port": 8081,
-        "metrics_port": None,
         "public_url": None,
         "trusted_proxies": (),
         "log_format": "json",
@@ -357,27 +356,26 @@ def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAY_GRACE", "2m")
     monkeypatch.setenv("RELAY_TRUSTED_PROXIES", "10.0.0.0/8, ::1")
     monkeypatch.setenv("RELAY_PUBLIC_URL", "https://hooks.example.com/")
-    monkeypatch.setenv("RELAY_METRICS_PORT", "none")
     settings = Settings(port=9001)
     assert settings.port == 9001
     assert settings.grace == 120
     assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
     assert settings.public_url == "https://hooks.example.com"
-    assert settings.metrics_port is None
 
 
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("PORT", "http", "RELAY_PORT: "),
-        ("PORT", "70000", "RELAY_PORT: "),
-        ("ADMIN_HOST", "0.0.0.0", "RELAY_ADMIN_HOST: the operator listener has no login yet"),
-        ("LOG_FORMAT", "xml", "RELAY_LOG_FORMAT: "),
+        ("PORT", "http", 'RELAY_PORT: expected a whole number, found "http"'),
+        ("PORT", "70000", "RELAY_PORT: expected at most 65535"),
+        ("ADMIN_HOST", "0.0.0.0", "RELAY_ADMIN_HOST: the operator listener has no login, so"),
+        ("LOG_FORMAT", "xml", "RELAY_LOG_FORMAT: expected 'json' or 'console'"),
         ("GRACE", "soon", "RELAY_GRACE: expected a duration"),
         ("GRACE", "inf", "RELAY_GRACE: "),
         ("TRUSTED_PROXIES", "10.0.0.1/8", "RELAY_TRUSTED_PROXIES: expected a network"),
+        ("LOG_LEVEL", "warn", "RELAY_LOG_LEVEL: expected 'debug', 'info', 'warning' or 'error'"),
         ("PUBLIC_URL", "hooks.example.com", "RELAY_PUBLIC_URL: expected a URL"),
-        ("MAX_BACKLOG", "-1", "RELAY_MAX_BACKLOG: "),
+        ("MAX_BACKLOG", "-1", "RELAY_MAX_BACKLOG: expected at least 0"),
     ],
 )
 def test_settings_mistakes(monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str) -> None:
@@ -387,6 +385,13 @@ def test_settings_mistakes(monkeypatch: pytest.MonkeyPatch, name: str, value: st
         Settings()
     assert str(raised.value).startswith(expected)
     assert "\n" not in str(raised.value)
+
+
+def test_settings_say_what_may_have_been_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host's address in a network's place comes with the network."""
+    monkeypatch.setenv("RELAY_TRUSTED_PROXIES", "10.0.0.1/8")
+    with pytest.raises(ConfigError, match=r'; did you mean "10.0.0.0/8"\?$'):
+        Settings()
 
 
 def test_settings_name_the_flag() -> None:
