@@ -9,6 +9,9 @@ LOCKS := requirements/build.lock requirements/relay.lock requirements/dev.lock
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; break; fi; done)
 
+# Most of the time tests wait, for processes and for time to pass: more of them than there are cores.
+PYTEST := $(BIN)/pytest --numprocesses 4 --dist worksteal
+
 .PHONY: demo test check run bench lock clean
 
 demo: $(STAMP) ## Signed events through the real service to a receiver that fails at first
@@ -18,7 +21,7 @@ run: $(STAMP) ## Serve config/relay.yaml
 	@RELAY_CONFIG=$${RELAY_CONFIG:-config/relay.yaml} $(BIN)/relay serve
 
 test: $(STAMP) ## The tests
-	$(BIN)/pytest
+	$(PYTEST)
 
 check: $(STAMP) ## All that a change must pass; CI runs the same
 	$(BIN)/ruff format --check .
@@ -27,7 +30,7 @@ check: $(STAMP) ## All that a change must pass; CI runs the same
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	$(BIN)/pytest --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 bench: $(STAMP) ## Relay against the limit and a plain BackgroundTasks service; BENCH=--quick for one round
 	$(BIN)/python -m tests.benchmarks $(BENCH)

@@ -125,6 +125,7 @@ class Delivery:
     due_at       when it may be tried next; None unless pending
     owner        the node that holds it now; None while it waits
     fence        grows with each claim; a settle must carry the one it was claimed under
+    reason       why it is dead: `max_attempts`, `give_up_on`, `expired`, `transform_error`, `poison`
     owners_lost  how often its owner died holding it; 2 makes it suspect, 5 dead as poison
     transform    whether its route had a transform when it was planned
     """
@@ -147,6 +148,7 @@ class Delivery:
     outcome: Outcome | None = None
     status: int | None = None
     error: str | None = None
+    reason: str | None = None
     finished_at: float | None = None
     transform: bool = False
     rendered: Rendered | None = None

@@ -173,10 +173,6 @@ def _filter(ids: list[str] | None, **filters: str | None) -> Filter:
     return make_filter(**filters)
 
 
-def _deliveries_by_filter(reader: Reader, chosen: Filter) -> Iterator[Delivery]:
-    return selection.all_deliveries(reader, chosen)
-
-
 def _waiting(reader: Reader, chosen: Filter) -> Iterator[Delivery]:
     """What the filter finds of the states that can be retried, without reading all others."""
     for state in _RETRIED if chosen.state is None else (chosen.state,):

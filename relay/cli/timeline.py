@@ -108,7 +108,8 @@ def _next(delivery: Delivery, attempts: Sequence[Attempt], now: float) -> str:
             return f"delivered{at} after {counted(len(attempts) or delivery.attempts, 'attempt')}"
         case DeliveryState.DEAD:
             since = f" since{at} ({relative(ended, now)})" if ended is not None else ""
-            why = f", {_DEAD.get(delivery.error, clean(delivery.error))}" if delivery.error else ""
+            reason = _DEAD.get(delivery.reason or "")
+            why = "".join(f", {part}" for part in (reason, clean(delivery.error or "")) if part)
             return f"dead{since}{why}: run `relay retry {delivery.id}`"
         case DeliveryState.CANCELLED:
             return f"cancelled{at}"
@@ -162,6 +163,7 @@ def delivery_json(delivery: Delivery) -> Json:
         "outcome": delivery.outcome.value if delivery.outcome else None,
         "status": delivery.status,
         "error": delivery.error,
+        "reason": delivery.reason,
         "finished_at": iso(delivery.finished_at),
     }
 

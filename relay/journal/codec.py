@@ -173,6 +173,7 @@ def read_delivery(row: RowMapping | dict[str, Any]) -> Delivery:
         outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
         status=row["status"],
         error=maybe_from_wire(row["error"]),
+        reason=row["reason"],
         finished_at=_maybe_float(row["finished_at"]),
         transform=row["transform"],
         rendered=unpack_rendered(row["rendered"]),

@@ -48,10 +48,12 @@ def database_path(url: str) -> Path:
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
-        raise JournalRefused(f"{url!r} is no journal: write sqlite:///PATH") from error
+        raise JournalRefused(f"{url!r} is no journal: set RELAY_JOURNAL to sqlite:///PATH") from error
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         shown = parsed.render_as_string(hide_password=True)
-        raise JournalRefused(f"{shown} is no journal that this version can use: write sqlite:///PATH")
+        raise JournalRefused(
+            f"{shown} is no journal that this version can use: set RELAY_JOURNAL to sqlite:///PATH"
+        )
     return Path(parsed.database).absolute()
 
 

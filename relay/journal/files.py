@@ -66,9 +66,11 @@ class Life:
 def is_alive(path: Path) -> bool:
     """Whether a process holds this file of a life."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # whoever may only read may ask, too
     except FileNotFoundError:
         return False
+    except PermissionError:
+        return True
     try:
         return not _try_lock(descriptor)
     finally:

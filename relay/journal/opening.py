@@ -52,6 +52,7 @@ def check(path: Path) -> None:
     """Refuse a file that is empty, damaged, too new, or behind its mark; reads only, keeps the evidence."""
     if not path.exists():
         raise missing(path)
+    _refuse_unreadable(path)
     mark = read_mark(beside(path, ".mark"))
     if path.stat().st_size == 0:
         raise _lost(path, "is empty")
@@ -80,6 +81,15 @@ def check(path: Path) -> None:
             path,
             f"lacks commits: it ends at event {seqs[0]} and delivery {seqs[1]}, where event"
             f" {mark.event_seq} and delivery {mark.delivery_seq} were stored",
+        )
+
+
+def _refuse_unreadable(path: Path) -> None:
+    if not path.is_file():
+        raise JournalRefused(f"the journal {path} is no file: set RELAY_JOURNAL to the path of one")
+    if not os.access(path, os.R_OK):
+        raise JournalRefused(
+            f"the journal {path} may not be read by this user: run the command as its owner, {_owner(path)}"
         )
 
 
@@ -147,6 +157,13 @@ def _upgrade(connection: sa.Connection) -> None:
             connection.execute(sa.insert(schema.meta).values(key=key, value=value))
         elif key in wanted:
             connection.execute(sa.update(schema.meta).where(schema.meta.c.key == key).values(value=value))
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:
+        return f"user {path.stat().st_uid}"
 
 
 def _lost(path: Path, what: str) -> JournalRefused:

@@ -202,7 +202,7 @@ class Telemetry:
         self.metrics.attempt_seconds.observe(attempt.duration)
         line = _delivery(event, delivery)
         line["attempt"] = attempt.number
-        line["outcome"] = outcome
+        line["outcome"] = outcome.value
         if attempt.status is not None:
             line["status"] = attempt.status
         line["duration_ms"] = round(attempt.duration * 1e3, 3)
@@ -210,7 +210,7 @@ class Telemetry:
             line["error"] = _text(attempt.error)
         if attempt.note is not None:
             line["note"] = _text(attempt.note)
-        line["decision"] = decision
+        line["decision"] = decision.value
         if next_attempt_at is not None:
             line["next_attempt_at"] = iso(next_attempt_at)
         if decision is Decision.DELIVERED or outcome is Outcome.INTERRUPTED:
@@ -227,7 +227,7 @@ class Telemetry:
             line,
             attempt=attempt.number,
             reason=reason,
-            outcome=attempt.outcome,
+            outcome=attempt.outcome.value,
             status=attempt.status,
             error=_text(attempt.error),
         )
@@ -236,7 +236,7 @@ class Telemetry:
     def delivery_fenced(self, *, event: Event, delivery: Delivery, attempt: Attempt) -> None:
         """An outcome came too late: the delivery has another owner by now, and the outcome is dropped."""
         line = _delivery(event, delivery)
-        self._log.warning("delivery.fenced", attempt=attempt.number, outcome=attempt.outcome, **line)
+        self._log.warning("delivery.fenced", attempt=attempt.number, outcome=attempt.outcome.value, **line)
 
     def delivery_rescued(self, *, rescued: RescuedDelivery) -> None:
         """A delivery lost its owner and waits again, or lost one too many and is dead."""

@@ -122,6 +122,12 @@ def _listen(host: str, port: int, name: str) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise UsageError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; "
-            f"stop what listens there, or set RELAY_{name} to a free port"
+            f"cannot listen on {host}:{port}: {_why(error)}; "
+            f"set RELAY_{name} to a port that is free and allowed, or RELAY_{name.replace('PORT', 'HOST')}"
+            " to an address of this machine"
         ) from error
+
+
+def _why(error: OSError) -> str:
+    """The system's words, without those that Python puts around them."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror or error)

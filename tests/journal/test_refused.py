@@ -167,3 +167,20 @@ def test_nobody_else_may_read_the_files(used: str) -> None:
     with opened(used):
         for file in path_of(used).parent.glob("relay.db*"):
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+def test_a_folder_as_journal_is_named(tmp_path: Path) -> None:
+    """With what to set; nothing is said of damage."""
+    with (
+        pytest.raises(JournalRefused, match="is no file: set RELAY_JOURNAL"),
+        opened(f"sqlite:///{tmp_path}"),
+    ):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_another_users_journal_is_not_called_damaged(used: str) -> None:
+    """The text says whose it is, and not to move it away."""
+    path_of(used).chmod(0)
+    with pytest.raises(JournalRefused, match="may not be read by this user"), Reader.open(used):
+        pass
