@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import itertools
 import json
+import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,12 +31,26 @@ class Response:
         return json.loads(self.body)
 
 
+def _ports() -> Iterator[int]:
+    """Ports below those that the system gives to outgoing connections, other ones in each test worker."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+    size = (_LAST_PORT - _FIRST_PORT) // _WORKERS
+    first = _FIRST_PORT + worker * size
+    start = os.getpid() % size
+    return (first + (start + step) % size for step in itertools.count())
+
+
+_FIRST_PORT, _LAST_PORT, _WORKERS = 12_000, 32_000, 8
+_PORTS = _ports()
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody listens on now, and that no test running beside this one will get."""
+    for port in _PORTS:
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def request(
