@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Annotated, Any
 
@@ -177,15 +178,15 @@ def _refuse(
     service.telemetry.event_rejected(
         source=source, reason=refused.reason, status=refused.status, remote=remote, path=path
     )
+    headers = {}
+    if refused.retry_after is not None:
+        headers["Retry-After"] = str(refused.retry_after)
     if source:
         service.journal.count_rejected(source)
-    return _refusal(refused.status, refused.retry_after)
-
-
-def _refusal(status: int, retry_after: int | None) -> Response:
-    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    content = json.dumps({"error": _MESSAGES.get(status, "refused")})
-    return Response(content, status, headers=headers, media_type="application/json")
+        if refused.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(sorted(service.configuration.sources[source].methods))
+    content = json.dumps({"error": _MESSAGES.get(refused.status, "refused")})
+    return Response(content, refused.status, headers=headers, media_type="application/json")
 
 
 def _declared(headers: model.Headers) -> int | None:

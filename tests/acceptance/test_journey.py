@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import standardwebhooks
 import stripe
 
-from tests.support import Received, Receiver, RelayProcess
+from tests.support import Received, Receiver, RelayProcess, request
 
 StartRelay = Callable[..., RelayProcess]
 
@@ -181,7 +181,8 @@ routes:
     )
     assert relay.post("nowhere").status == 404
     assert relay.post("near").status == 403
-    assert relay.get("/hooks/in").status == 405
+    refused = relay.get("/hooks/in")
+    assert (refused.status, refused.header("allow")) == (405, "POST")
     assert relay.post("in", b"x" * 1025).status == 413
     assert relay.post("in", headers=[("Host", "a"), ("Host", "b")]).status == 400
     assert relay.post("in", headers=[("X-Big", "x" * 70_000)]).status == 431
@@ -191,4 +192,5 @@ routes:
     assert relay.get("/metrics").status == 404
     assert relay.get("/docs").status == 404
     assert b"relay_events_total" in relay.get("/metrics", admin=True).body
+    assert request("GET", f"{relay.admin_url}/metrics", headers=[("Host", "evil.example")]).status == 400
     assert relay.get("/livez").status == 200
