@@ -136,17 +136,9 @@ def replay(
         until=until,
         search=search,
     )
-    configuration = _configuration(config_path) if to or reroute else None
-    if to and configuration and to not in configuration.destinations:
-        names = ", ".join(sorted(configuration.destinations))
-        raise UsageError(f"--to {to}: no such destination; there are: {names}")
+    configuration = _todays_file(config_path, to) if to or reroute else None
     with reading(journal) as reader:
-        if configuration is None:
-            found = _deliveries_by_id(reader, ids) if ids else selection.all_deliveries(reader, chosen)
-            targets = list(replays.again(found))
-        else:
-            events = _events_by_id(reader, ids) if ids else selection.all_events(reader, chosen)
-            targets = list(_retargeted(reader, events, to, configuration))
+        targets = list(_targets(reader, ids, chosen, to=to, configuration=configuration))
     _announce(len(targets), verb="replay", dry_run=dry_run, yes=yes)
     planned = (
         replays.planned(one, now=time.time(), new_id=new_delivery_id, new_key=new_key) for one in targets
@@ -154,6 +146,33 @@ def replay(
     with writing(journal) as opened:
         done = _change(planned, opened.replay, total=len(targets), verb="replay")
     _report(done, len(targets), "planned anew: due now")
+
+
+def _todays_file(config_path: Path | None, to: str | None) -> Configuration:
+    """Today's file, which must have the destination that is asked for."""
+    configuration = _configuration(config_path)
+    if to and to not in configuration.destinations:
+        names = ", ".join(sorted(configuration.destinations))
+        raise UsageError(f"--to {to}: no such destination; there are: {names}")
+    return configuration
+
+
+def _targets(
+    reader: Reader,
+    ids: list[str] | None,
+    chosen: Filter,
+    *,
+    to: str | None,
+    configuration: Configuration | None,
+) -> Iterator[replays.Target]:
+    """Where each event goes again: as before, or by today's file."""
+    if configuration is None:
+        yield from replays.again(
+            _deliveries_by_id(reader, ids) if ids else selection.all_deliveries(reader, chosen)
+        )
+    else:
+        events = _events_by_id(reader, ids) if ids else selection.all_events(reader, chosen)
+        yield from _retargeted(reader, events, to, configuration)
 
 
 def new_delivery_id() -> str:
