@@ -6,6 +6,7 @@
     ├── ExpressionError        a CEL expression does not compile, or failed on this event
     ├── SignatureError         a request is not from whom it says (401)
     ├── RequestRefused         the ingress answers with an error status of its own
+    ├── FetchFailed            a document that Relay itself needs could not be had
     └── JournalError
         ├── JournalUnavailable the journal cannot take a write now (503, the sender keeps it)
         ├── JournalRefused     this journal must not be used: gone, cut, damaged or too new (exit code 2)
@@ -54,6 +55,10 @@ class RequestRefused(RelayError):
         self.status = status
         self.reason = reason
         self.retry_after = retry_after
+
+
+class FetchFailed(RelayError):
+    """A document that Relay itself needs could not be had; the text names its host, and why."""
 
 
 class JournalError(RelayError):

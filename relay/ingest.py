@@ -7,24 +7,24 @@ is in the receipt: the deliveries that this process already owns and should try 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from uuid_utils import uuid7
 
 from relay.clock import Clock
-from relay.config import Configuration, Source
+from relay.config import Configuration, Destination, Source
 from relay.dispatch import Dispatcher
-from relay.errors import ExpressionError, RequestRefused, SignatureError
+from relay.errors import ExpressionError, RequestRefused
 from relay.expressions import View
 from relay.journal import Entry, Journal, Receipt
-from relay.model import Dedup, Delivery, Event, EventState, Headers, Request
-from relay.routing import Match, match
-from relay.signatures import Answer, Verified, query_name
+from relay.limits import Bucket
+from relay.model import Dedup, Delivery, DeliveryState, Event, EventState, Outcome, Request
+from relay.routing import Match, Order, Route, match
+from relay.signatures import Answer, Verified
 from relay.telemetry import Telemetry
-
-_CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
-"""Headers that carry a secret whatever the scheme: they are never stored."""
+from relay.verification import Verifier, without_secrets
 
 _BACKLOG_RETRY_AFTER = 30
 """Seconds after which a sender may try again where the backlog is full; it drains slowly."""
@@ -42,6 +42,14 @@ class Accepted:
     owned: tuple[Delivery, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The deliveries of one event, and the name and message of each route whose order key gave none."""
+
+    deliveries: tuple[Delivery, ...]
+    errors: tuple[tuple[str, str], ...]
+
+
 class Ingest:
     """Takes requests for the configured sources; one instance per process."""
 
@@ -51,31 +59,37 @@ class Ingest:
         configuration: Configuration,
         journal: Journal,
         dispatcher: Dispatcher,
+        verifier: Verifier,
         telemetry: Telemetry,
         clock: Clock,
         max_backlog: int = 0,
     ) -> None:
-        self._configuration = configuration
         self._journal = journal
         self._dispatcher = dispatcher
+        self._verifier = verifier
         self._telemetry = telemetry
         self._clock = clock
         self._max_backlog = max_backlog
+        self._rates: Mapping[str, Bucket] = {}
+        self.replace(configuration)
+
+    def replace(self, configuration: Configuration) -> None:
+        """Take another configuration; a source whose rate stays has used of it what it had used."""
+        self._configuration = configuration
+        self._rates = dict(_rates(configuration, self._rates))
 
     async def accept(
         self, source: Source, placeholders: Mapping[str, str], request: Request, *, wall: float
     ) -> Accepted | Answer:
         """Take one request for `source`; `wall` is the wall clock, by which signatures are dated.
 
-        Raises RequestRefused (401 and what the journal's state asks for) and JournalUnavailable.
+        Raises RequestRefused (401, 429 and what the journal's state asks for) and JournalUnavailable.
         """
-        verified = self._verify(source, request, wall)
+        if self._max_backlog and sum(self._journal.backlogs().values()) >= self._max_backlog:
+            raise RequestRefused(503, "backlog_full", retry_after=_BACKLOG_RETRY_AFTER)
+        verified = await self._verifier.verify(source, request, wall)
         event_id = f"evt_{uuid7().hex}"
-        kept = replace(
-            request,
-            query=_without_secret_query(request.query, source.scheme.secret_query),
-            headers=_without_secrets(request.headers, source.scheme.secret_headers),
-        )
+        kept = without_secrets(request, source.scheme)
         view = View(
             source=source.name,
             event_id=event_id,
@@ -89,29 +103,31 @@ class Ingest:
         )
         answer = source.scheme.answer(request, lambda: view.parsed)
         if answer is not None:
+            await self._verifier.confirm(source, request, lambda: view.parsed)
             self._telemetry.handshake_answered(source=source.name)
             return answer
+        if source.rate is not None:
+            self._keep_rate(source)
         identity = source.scheme.identify(request, lambda: view.parsed)
         view.type, view.provider_id = identity.type, identity.provider_id
         matched = match(self._configuration.routes.get(source.name, ()), view)
         event = _event(event_id, source, view, kept, matched)
         return await self._append(source, event, view, matched, verified)
 
-    def _verify(self, source: Source, request: Request, wall: float) -> Verified:
-        if self._max_backlog and sum(self._journal.backlogs().values()) >= self._max_backlog:
-            raise RequestRefused(503, "backlog_full", retry_after=_BACKLOG_RETRY_AFTER)
-        try:
-            return source.scheme.verify(request, now=wall)
-        except SignatureError as error:
-            raise RequestRefused(401, f"signature_{error.reason}") from error
+    def _keep_rate(self, source: Source) -> None:
+        """Refuse what comes faster than the source's rate, with the seconds to the next free token."""
+        bucket, now = self._rates.get(source.name), self._clock.now()
+        if bucket is not None and not bucket.take(now):
+            raise RequestRefused(429, "rate", retry_after=max(1, math.ceil(bucket.ready_at - now)))
 
     async def _append(
         self, source: Source, event: Event, view: View, matched: Match, verified: Verified
     ) -> Accepted:
         now = self._clock.now()
-        deliveries = self._plan(event, matched, now)
-        owned = tuple(d for d in deliveries if d.owner is not None)
-        entry = Entry(event=event, deliveries=deliveries, dedup=_dedup(source, view, event, now))
+        dedup = _dedup(source, view, event, now)
+        plan = self._plan(event, view, matched, now)
+        owned = tuple(d for d in plan.deliveries if d.owner is not None)
+        entry = Entry(event=event, deliveries=plan.deliveries, dedup=dedup)
         stored = False
         try:
             receipt = await self._journal.append(entry)
@@ -120,40 +136,67 @@ class Ingest:
             if not stored:
                 for delivery in owned:
                     self._dispatcher.unreserve(delivery.destination)
+        self._tell(event, view, matched, receipt=receipt, verified=verified, deliveries=len(plan.deliveries))
         if stored:
-            for delivery in deliveries:
-                if delivery.owner is None:
-                    self._dispatcher.nudge(delivery.destination)
+            self._pass_on(event, plan)
         for destination in receipt.revived:
             self._dispatcher.nudge(destination)
-        self._tell(event, view, matched, receipt=receipt, verified=verified, deliveries=len(deliveries))
         return Accepted(event, receipt, owned if stored else ())
 
-    def _plan(self, event: Event, matched: Match, now: float) -> tuple[Delivery, ...]:
+    def _pass_on(self, event: Event, plan: _Plan) -> None:
+        """Tell of what is stored and not tried at once."""
+        for route, message in plan.errors:
+            self._telemetry.route_error(event=event, route=route, error=message)
+        for delivery in plan.deliveries:
+            if delivery.state is DeliveryState.DEAD:
+                self._telemetry.delivery_dead(event=event, delivery=delivery, reason=delivery.reason)
+            elif delivery.owner is None:
+                self._dispatcher.nudge(delivery.destination)
+
+    def _plan(self, event: Event, view: View, matched: Match, now: float) -> _Plan:
         """One delivery for each destination of each route that matched, owned where a slot is free."""
-        planned = []
+        planned: list[Delivery] = []
+        errors: list[tuple[str, str]] = []
+        destinations = self._configuration.destinations
         for route in matched.routes:
-            for destination in route.to:
-                delivery_id = f"dlv_{uuid7().hex}"
-                owned = self._dispatcher.reserve(destination)
-                planned.append(
-                    Delivery(
-                        id=delivery_id,
-                        event_id=event.id,
-                        source=event.source,
-                        route=route.name,
-                        destination=destination,
-                        key=delivery_id,
-                        created_at=now,
-                        age_from=now,
-                        due_at=now,
-                        owner=self._journal.node if owned else None,
-                        fence=1 if owned else 0,
-                        attempts=1 if owned else 0,
-                        transform=route.transform is not None,
-                    )
-                )
-        return tuple(planned)
+            for name in route.to:
+                destination = destinations[name]
+                order = route.order or destination.order
+                lane = None if order is None else _lane(order, route, view, errors)
+                delivery = self._planned(event, route, destination, lane, now)
+                if lane is not None and order is not None and order.hold:
+                    delivery = replace(delivery, hold=True)
+                planned.append(delivery)
+        return _Plan(tuple(planned), tuple(errors))
+
+    def _planned(
+        self, event: Event, route: Route, destination: Destination, lane: str | None, now: float
+    ) -> Delivery:
+        name = destination.name
+        is_full = destination.max_backlog is not None and self._is_full(name, destination.max_backlog)
+        # What stands in a lane goes by its turn, which the journal knows.
+        owned = lane is None and not is_full and self._dispatcher.reserve(name)
+        delivery_id = f"dlv_{uuid7().hex}"
+        delivery = Delivery(
+            id=delivery_id,
+            event_id=event.id,
+            source=event.source,
+            route=route.name,
+            destination=name,
+            key=delivery_id,
+            created_at=now,
+            age_from=self._dispatcher.standing(name).time(now),
+            due_at=now,
+            owner=self._journal.node if owned else None,
+            fence=1 if owned else 0,
+            attempts=1 if owned else 0,
+            transform=route.transform is not None,
+            lane=lane,
+        )
+        return _born_dead(delivery, destination, now) if is_full else delivery
+
+    def _is_full(self, destination: str, max_backlog: int) -> bool:
+        return self._journal.backlogs().get(destination, 0) >= max_backlog
 
     def _tell(
         self,
@@ -229,13 +272,35 @@ def _dedup(source: Source, view: View, event: Event, now: float) -> Dedup | None
     return Dedup(key=key, body_hash=digest, expires_at=now + rule.window)
 
 
-def _without_secrets(headers: Headers, secret: frozenset[bytes]) -> Headers:
-    if all(name not in _CREDENTIALS and name not in secret for name, _ in headers):
-        return headers
-    return tuple(pair for pair in headers if pair[0] not in _CREDENTIALS and pair[0] not in secret)
+def _born_dead(delivery: Delivery, destination: Destination, now: float) -> Delivery:
+    """A delivery for which there is no room: it can be retried and replayed like any other that died."""
+    return replace(
+        delivery,
+        state=DeliveryState.DEAD,
+        due_at=None,
+        outcome=Outcome.BACKLOG_FULL,
+        error=f"max_backlog: {destination.max_backlog} deliveries wait already",
+        reason=Outcome.BACKLOG_FULL.value,
+        finished_at=now,
+    )
 
 
-def _without_secret_query(query: bytes, secret: frozenset[str]) -> bytes:
-    if not secret or not query:
-        return query
-    return b"&".join(pair for pair in query.split(b"&") if query_name(pair) not in secret)
+def _rates(configuration: Configuration, known: Mapping[str, Bucket]) -> Iterator[tuple[str, Bucket]]:
+    """A bucket for each source with a rate: up to a second's worth at once."""
+    for name, source in configuration.sources.items():
+        if source.rate is not None:
+            bucket = known.get(name)
+            same = bucket is not None and bucket.rate == source.rate
+            yield name, bucket if bucket and same else Bucket(source.rate, burst=max(1.0, source.rate))
+
+
+def _lane(order: Order, route: Route, view: View, errors: list[tuple[str, str]]) -> str | None:
+    """The lane in which an event goes; none, and an error, where its key cannot be had."""
+    try:
+        lane = order.lane(view)
+    except ExpressionError as error:
+        errors.append((route.name, f"order key: {error}"))
+        return None
+    if lane is None:
+        errors.append((route.name, "order key: it is null, so this goes unordered"))
+    return lane

@@ -1,8 +1,86 @@
-"""The slots of a destination: who may take one, and how many a claim takes. Pure: no clock, no I/O."""
+"""Limits by count: slots, tokens and failures in a row. Pure: no clock, no I/O; `now` is in seconds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from relay.model import Outcome
+
+_SERVER_ERRORS = 500
+_TOO_MANY_REQUESTS = 429
+_SILENT = frozenset({Outcome.TRANSFORM_ERROR, Outcome.EXPIRED, Outcome.BACKLOG_FULL, Outcome.INTERRUPTED})
+"""Outcomes of attempts that never reached out, or whose end nobody saw."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerPolicy:
+    """So many `failures` one after another open the breaker; then one probe every `cooldown` seconds."""
+
+    failures: int = 10
+    cooldown: float = 30.0
+
+
+def is_failure(outcome: Outcome, status: int | None) -> bool | None:
+    """Whether an attempt speaks against its destination; None where it says nothing of it.
+
+    Without an answer it does, and so do 5xx and 429. Any other answer shows that somebody is there.
+    """
+    if outcome in _SILENT:
+        return None
+    if outcome is Outcome.HTTP_STATUS:
+        return status is None or status >= _SERVER_ERRORS or status == _TOO_MANY_REQUESTS
+    return outcome is not Outcome.DELIVERED
+
+
+@dataclass(slots=True)
+class Bucket:
+    """So many a second, and up to `burst` at once after a quiet time (the generic cell rate algorithm).
+
+    It holds one number: when it would be full again. A token is free while that lies less than the
+    time of `burst` tokens ahead.
+    """
+
+    rate: float
+    burst: float = 1.0
+    full_at: float = 0.0
+
+    @property
+    def ready_at(self) -> float:
+        """When the next token is free; in the past where one is."""
+        return self.full_at - (self.burst - 1.0) / self.rate
+
+    def take(self, now: float) -> bool:
+        """Take a token; False where none is free."""
+        if now < self.ready_at:
+            return False
+        self.full_at = max(self.full_at, now) + 1.0 / self.rate
+        return True
+
+    def take_up_to(self, most: int, now: float) -> int:
+        """Take as many tokens as are free, but no more than `most`; how many those are."""
+        taken = 0
+        while taken < most and self.take(now):
+            taken += 1
+        return taken
+
+    def give_back(self, tokens: int = 1) -> None:
+        """Give back tokens that were not used."""
+        self.full_at -= tokens / self.rate
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Counts failures that follow one another."""
+
+    policy: BreakerPolicy | None
+    failures: int = 0
+
+    def count(self, failed: bool | None) -> bool:  # noqa: FBT001 - the answer of `is_failure`
+        """Count an attempt; True where it is time to open. What says nothing changes nothing."""
+        if failed is None:
+            return False
+        self.failures = self.failures + 1 if failed else 0
+        return self.policy is not None and self.failures >= self.policy.failures
 
 
 @dataclass(slots=True)
@@ -23,11 +101,18 @@ class Slots:
     waiting: int = 0
     unsure: bool = True
     next_due: float | None = None
+    _behind: int = 0
+    _asked_all: bool = False
 
     @property
     def free(self) -> int:
-        """Slots that nobody holds."""
+        """Slots that nobody holds; less than none when there are fewer than there were."""
         return self.concurrency - self.in_flight
+
+    @property
+    def wanted(self) -> int:
+        """How many a claim should take: all that are free, or as many as are known to be wanted."""
+        return self.free if self.unsure else min(self.free, self.waiting)
 
     def is_due(self, now: float) -> bool:
         """Whether something waits that is due, so that newcomers must go behind it."""
@@ -62,14 +147,22 @@ class Slots:
         elif not self.waiting or due_at <= now - patience:
             self.unsure = True
 
-    def begin_claim(self) -> int:
-        """Take slots for a claim: all that are free, or as many as are known to be wanted."""
-        asked = self.free if self.unsure else min(self.free, self.waiting)
+    def begin_claim(self, asked: int) -> None:
+        """Take so many slots for a claim; while it lasts, those that it leaves behind still wait."""
         self.waiting = 0 if self.unsure else self.waiting - asked
-        self.unsure = False
+        self._asked_all, self.unsure = self.unsure, False
+        self._behind = self.waiting
         self.in_flight += asked
-        return asked
 
-    def end_claim(self, *, asked: int, got: int) -> None:
-        """Give back the slots that the claim did not fill."""
+    def end_claim(self, *, asked: int, got: int) -> bool:
+        """Give back the slots that the claim did not fill; True where later due times may be unknown.
+
+        One that was not filled shows that nothing else is due. (What waits in an order lane was
+        counted as waiting when it was stored, and is not due before its turn.)
+        """
         self.in_flight -= asked - got
+        if got < asked:
+            self.waiting -= self._behind
+            return self._asked_all
+        self.unsure = self.unsure or self._asked_all
+        return False

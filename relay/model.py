@@ -45,8 +45,10 @@ class Outcome(StrEnum):
     DNS_ERROR = "dns_error"
     TLS_ERROR = "tls_error"
     READ_ERROR = "read_error"
+    BLOCKED_ADDRESS = "blocked_address"
     TRANSFORM_ERROR = "transform_error"
     EXPIRED = "expired"
+    BACKLOG_FULL = "backlog_full"
     INTERRUPTED = "interrupted"
 
 
@@ -121,13 +123,17 @@ class Delivery:
 
     attempts     attempts begun, which is also the number of the latest one
     finished     attempts that count towards `max_attempts` since the age was last set
-    age_from     when `max_age` began to count
+    age_from     when `max_age` began to count, by its destination's own time (`Standing.time`)
     due_at       when it may be tried next; None unless pending
     owner        the node that holds it now; None while it waits
     fence        grows with each claim; a settle must carry the one it was claimed under
-    reason       why it is dead: `max_attempts`, `give_up_on`, `expired`, `transform_error`, `poison`
+    reason       why it is dead: `max_attempts`, `give_up_on`, `expired`, `transform_error`, `poison`,
+                 `backlog_full`
     owners_lost  how often its owner died holding it; 2 makes it suspect, 5 dead as poison
     transform    whether its route had a transform when it was planned
+    lane         the key of its order lane; None where it stands in none
+    place        its place in the lane, given by the journal; the lowest pending one is the head
+    hold         whether the lane stops behind it when it dies, until it is retried or cancelled
     """
 
     id: str
@@ -152,6 +158,9 @@ class Delivery:
     finished_at: float | None = None
     transform: bool = False
     rendered: Rendered | None = None
+    lane: str | None = None
+    place: int | None = None
+    hold: bool = False
 
     @property
     def is_suspect(self) -> bool:
@@ -182,3 +191,28 @@ class Dedup:
     key: str
     body_hash: bytes
     expires_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What keeps a destination's deliveries back, as the journal has it; times in Unix seconds.
+
+    paused_at      since when it is paused; None while it is not
+    pause_reason   `operator`, or what an attempt met, such as `HTTP 410`
+    paused_for     how long all earlier pauses were, together, in seconds
+    opened_at      since when its breaker is open; None while it is closed
+    probe_at       when an open breaker lets the next probe through
+    held_until     until when a 429 with Retry-After holds it
+    """
+
+    name: str
+    paused_at: float | None = None
+    pause_reason: str | None = None
+    paused_for: float = 0.0
+    opened_at: float | None = None
+    probe_at: float | None = None
+    held_until: float | None = None
+
+    def time(self, now: float) -> float:
+        """The destination's own time, which stands still while it is paused: ages go by it."""
+        return (now if self.paused_at is None else self.paused_at) - self.paused_for

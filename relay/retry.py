@@ -21,7 +21,9 @@ from tenacity import (
     retry_if_not_result,
     stop_after_attempt,
     stop_never,
+    wait_chain,
     wait_exponential,
+    wait_fixed,
 )
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
@@ -32,6 +34,7 @@ _FINAL = frozenset({Outcome.TRANSFORM_ERROR, Outcome.EXPIRED})
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?(?:[eE]\+?[0-9]{1,3})?")
 _HEADER_LIMIT = 64  # an HTTP date has 29 characters; the date parser is not made for a hostile kilobyte
 _YEAR = 365 * 86_400.0
+_TOO_MANY_REQUESTS = 429
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +42,13 @@ class Policy:
     """How a destination wants to be tried again; waits and ages in seconds.
 
     first_wait    before the second attempt; each further wait is `factor` times longer
-    max_wait      no wait is longer, whatever a `Retry-After` asks
+    max_wait      no wait is longer, whatever a `Retry-After` asks; with a schedule, it bounds that alone
     jitter        the share of a wait that chance may take off (off, so that `max_wait` holds)
     max_age       counted from the delivery's `age_from`; at its end the delivery is dead
     max_attempts  of those that count; None is no limit
     give_up_on    statuses that another attempt would not change
+    pause_on      statuses that pause the destination; the attempt then does not count
+    schedule      the waits one by one, the last one again and again, in place of the first four
     """
 
     first_wait: float = 5.0
@@ -53,15 +58,23 @@ class Policy:
     max_age: float = 259_200.0
     max_attempts: int | None = None
     give_up_on: frozenset[int] = frozenset()
+    pause_on: frozenset[int] = frozenset({410})
+    schedule: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What to do now: `due_at` goes with a retry, `reason` with a death."""
+    """What to do now: `due_at` goes with a retry, `reason` with a death.
+
+    pauses      the destination is to be paused; the attempt does not count, and is due when that ends
+    holds_until until when the destination asks to be left alone altogether
+    """
 
     decision: Decision
     due_at: float | None = None
     reason: str | None = None
+    pauses: bool = False
+    holds_until: float | None = None
 
 
 _DELIVERED = Verdict(decision=Decision.DELIVERED)
@@ -80,17 +93,25 @@ def decide(
 ) -> Verdict:
     """Judge a delivery after an attempt; `finished` counts this one if it counts, `random` is in [0, 1).
 
-    The due time never lies beyond the end of `max_age`: what is claimed then is expired.
+    `age_from` is by the same clock as `now`, whatever pauses there were. The due time never lies
+    beyond the end of `max_age`: what is claimed then is expired.
     """
     if outcome is Outcome.DELIVERED:
         return _DELIVERED
+    if status in policy.pause_on:
+        return Verdict(decision=Decision.RETRY, due_at=now, pauses=True)
+    holds_until = None
+    if status == _TOO_MANY_REQUESTS and retry_after:
+        holds_until = now + min(retry_after, policy.max_wait)
     # An attempt that does not count may leave the number at zero; the first wait is still the first.
     state = _state(outcome=outcome, status=status, number=max(1, finished), age_from=age_from, now=now)
     reason = _reason_to_end(policy, state)
     if reason is not None:
-        return Verdict(decision=Decision.DEAD, reason=reason)
-    due_at = now + _wait(policy, retry_after=retry_after, random=random)(state)
-    return Verdict(decision=Decision.RETRY, due_at=min(due_at, age_from + policy.max_age))
+        return Verdict(decision=Decision.DEAD, reason=reason, holds_until=holds_until)
+    due_at = min(
+        now + _wait(policy, retry_after=retry_after, random=random)(state), age_from + policy.max_age
+    )
+    return Verdict(decision=Decision.RETRY, due_at=due_at, holds_until=holds_until)
 
 
 def parse_retry_after(value: str, *, now: float) -> float | None:
@@ -127,7 +148,11 @@ def _reason_to_end(policy: Policy, state: RetryCallState) -> str | None:
 
 def _wait(policy: Policy, *, retry_after: float | None, random: Callable[[], float]) -> wait_base:
     """Compose the policy's wait: less its jitter, and at least what the destination asked for."""
-    grown = wait_exponential(multiplier=policy.first_wait, exp_base=policy.factor, max=policy.max_wait)
+    grown: wait_base
+    if policy.schedule:
+        grown = wait_chain(*(wait_fixed(wait) for wait in policy.schedule))
+    else:
+        grown = wait_exponential(multiplier=policy.first_wait, exp_base=policy.factor, max=policy.max_wait)
     jittered = grown + _WaitJitter(grown, share=policy.jitter, random=random)
     return _WaitAtLeast(jittered, seconds=retry_after or 0.0, most=policy.max_wait)
 
@@ -171,12 +196,11 @@ class _WaitJitter(wait_base):
 
 
 class _WaitAtLeast(wait_base):
-    """Another wait, lengthened to `seconds`, but never past `most`."""
+    """Another wait, lengthened to `seconds`, but by these never past `most`."""
 
     def __init__(self, wait: wait_base, *, seconds: float, most: float) -> None:
         self._wait = wait
-        self._seconds = seconds if math.isfinite(seconds) else most
-        self._most = most
+        self._least = min(seconds, most) if math.isfinite(seconds) else most
 
     def __call__(self, retry_state: RetryCallState) -> float:
-        return min(max(self._wait(retry_state), self._seconds), self._most)
+        return max(self._wait(retry_state), self._least)

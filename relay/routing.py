@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from relay.errors import ExpressionError
 from relay.expressions import Program, Template, View, to_json
@@ -13,22 +15,30 @@ from relay.model import Event, Headers, Rendered
 # What a header's value may hold (RFC 9110, 5.5): no control character but the tab.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
+_LONGEST_LANE = 200
+"""Characters of an order key up to which it names its lane itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transform:
     """What is sent in place of the event: `json` or `text`, and headers beside those that came.
 
-    With neither, the body stays as it came. Header names are as the operator wrote them.
+    With neither, the body stays as it came. Header names are as the operator wrote them. `subject`
+    is an email's: a header of that name in what is rendered, in one line.
     """
 
     json: Template | None = None
     text: Template | None = None
     content_type: str | None = None
     headers: tuple[tuple[str, Template], ...] = ()
+    subject: Template | None = None
 
     def render(self, view: View, event_headers: Headers, mac_headers: frozenset[bytes]) -> Rendered:
         """Fill the holes from one event. Raises ExpressionError; what it returns is sent on every retry."""
         own = [(name.lower().encode(), _header(name, value, view)) for name, value in self.headers]
+        if self.subject is not None:
+            # The first line of a commit message is a subject; a header of HTTP is not mended like that.
+            own.append((b"subject", " ".join(_CONTROL.sub(" ", self.subject.text(view)).split()).encode()))
         body, content_type = self._body(view)
         replaced = mac_headers | {name for name, _ in own}
         if content_type is not None:
@@ -47,6 +57,25 @@ class Transform:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One after another where `key` has the same value; `hold`: a dead one stops those behind it."""
+
+    key: Program
+    hold: bool
+
+    def lane(self, view: View) -> str | None:
+        """The lane of one event, which a key of null has not; raises ExpressionError.
+
+        A long key is replaced by its hash: a lane's name is an index entry in the journal.
+        """
+        value = self.key.evaluate(view)
+        if value is None:
+            return None
+        text = value if isinstance(value, str) else to_json(value)
+        return text if len(text) <= _LONGEST_LANE else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """From one source to some destinations, when every one of its expressions is true."""
 
@@ -56,6 +85,32 @@ class Route:
     to: tuple[str, ...]
     stop: bool = False
     transform: Transform | None = None
+    order: Order | None = None
+
+
+class Fate(StrEnum):
+    """How a route fared on an event."""
+
+    MATCHED = "matched"
+    UNMATCHED = "not matched"
+    FAILED = "error"
+    HIDDEN = "hidden"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One route tried on one event.
+
+    when   which expression of the route decided: the one that was not true, or that failed
+    given  what it gave, where it was not true
+    error  why it failed; of a hidden route, nothing was asked
+    """
+
+    route: Route
+    fate: Fate
+    when: int | None = None
+    given: object = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +128,34 @@ def match(routes: Sequence[Route], view: View) -> Match:
     """
     taken: list[Route] = []
     errors: list[tuple[str, str]] = []
-    for route in routes:
-        try:
-            taking = all(program.evaluate(view) is True for program in route.when)
-        except ExpressionError as error:
-            errors.append((route.name, str(error)))
-            continue
-        if taking:
-            taken.append(route)
-            if route.stop:
-                break
+    for trial in trials(routes, view):
+        if trial.fate is Fate.MATCHED:
+            taken.append(trial.route)
+        elif trial.fate is Fate.FAILED:
+            errors.append((trial.route.name, trial.error or ""))
+        elif trial.fate is Fate.HIDDEN:
+            break
     return Match(tuple(taken), tuple(errors))
+
+
+def trials(routes: Sequence[Route], view: View) -> Iterator[Trial]:
+    """Each route with what came of it, in their order."""
+    stopped = False
+    for route in routes:
+        trial = Trial(route, Fate.HIDDEN) if stopped else _try(route, view)
+        stopped = stopped or (route.stop and trial.fate is Fate.MATCHED)
+        yield trial
+
+
+def _try(route: Route, view: View) -> Trial:
+    for index, program in enumerate(route.when):
+        try:
+            given = program.evaluate(view)
+        except ExpressionError as error:
+            return Trial(route, Fate.FAILED, index, error=str(error))
+        if given is not True:
+            return Trial(route, Fate.UNMATCHED, index, given)
+    return Trial(route, Fate.MATCHED)
 
 
 def view_of(event: Event, placeholders: Mapping[str, str], parse_limit: int) -> View:

@@ -1,15 +1,18 @@
-"""The composition root: builds the parts, starts them in order, keeps house, and drains them."""
+"""The composition root: builds the parts, starts them in order, gives them a new file, and drains them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-import shutil
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from uuid_utils import uuid7
 
+from relay.alerts import Alerts
+from relay.chores import Chores
 from relay.clock import Clock
 from relay.config import Configuration, Settings
 from relay.dispatch import Courier, Dispatcher
@@ -17,11 +20,12 @@ from relay.egress import Egress
 from relay.errors import JournalUnavailable
 from relay.ingest import Ingest
 from relay.journal import Journal, Reader
+from relay.reload import FOLLOW_EVERY, Reloader
 from relay.telemetry import Telemetry
+from relay.verification import Verifier
 
-RESCUE_EVERY = 10.0
-PURGE_EVERY = 60.0
-LEDGER_EVERY = 60.0
+LAST_WORDS = 1.0
+"""Seconds for the last alerts at the end, and again for the journal to close; it may take no writes."""
 
 
 class Service:
@@ -33,121 +37,158 @@ class Service:
         self.telemetry = telemetry
         self.clock = Clock()
         self.ready = False
-        self._egress = Egress()
         self._released = 0
-        self._chores: list[asyncio.Task[None]] = []
+        self._on_apply: list[Callable[[Configuration], None]] = []
+        self._watching: asyncio.Task[None] | None = None
         self.journal: Journal
         self.ingest: Ingest
         self.dispatcher: Dispatcher
+        self.verifier: Verifier
+        self.reloader: Reloader
+        self._egress: Egress
+        self._courier: Courier
+        self._alerts: Alerts
         self._reader: Reader
+        self._chores: Chores
 
-    async def start(self) -> None:
+    async def start(self, *, watch: bool = False) -> None:
         """Open the journal, take back what a dead process held, and begin to deliver."""
-        settings = self.settings
         began = time.perf_counter()
         node = uuid7().hex
         self.telemetry.bind(node=node)
         self.journal = await asyncio.to_thread(
-            Journal.open,
-            settings.journal,
-            clock=self.clock,
-            node=node,
-            hooks=self.telemetry,
+            Journal.open, self.settings.journal, clock=self.clock, node=node, hooks=self.telemetry
         )
-        self._reader = Reader.open(settings.journal)
-        await self._rescue()
-        await self.journal.wake()
+        self._reader = Reader.open(self.settings.journal)
+        self._build()
+        await self._chores.rescue()
         await self._egress.__aenter__()
-        courier = Courier(
-            configuration=self.configuration,
-            journal=self.journal,
+        await self.reloader.begin()
+        await self.dispatcher.start()
+        self._chores.start()
+        self._chores.repeat(self.reloader.follow, FOLLOW_EVERY)
+        if watch:
+            self._watching = asyncio.create_task(self.reloader.watch())
+        self.ready = True
+        self.telemetry.service_ready(duration_ms=round((time.perf_counter() - began) * 1e3, 1))
+
+    def _build(self) -> None:
+        """Make the parts that work on an open journal, each with those that it needs."""
+        configuration, journal, telemetry, clock = (
+            self.configuration,
+            self.journal,
+            self.telemetry,
+            self.clock,
+        )
+        self._egress = Egress(configuration.egress)
+        self.verifier = Verifier(self._egress.fetch, clock)
+        self._courier = Courier(
+            configuration=configuration,
+            journal=journal,
             egress=self._egress,
-            telemetry=self.telemetry,
-            clock=self.clock,
+            telemetry=telemetry,
+            clock=clock,
             rng=random.Random(),  # noqa: S311 - jitter, not a secret
         )
         self.dispatcher = Dispatcher(
-            self.configuration.destinations.values(),
-            courier=courier,
-            journal=self.journal,
-            telemetry=self.telemetry,
-            clock=self.clock,
+            configuration.destinations.values(),
+            courier=self._courier,
+            journal=journal,
+            telemetry=telemetry,
+            clock=clock,
         )
         self.ingest = Ingest(
-            configuration=self.configuration,
-            journal=self.journal,
+            configuration=configuration,
+            verifier=self.verifier,
+            journal=journal,
             dispatcher=self.dispatcher,
-            telemetry=self.telemetry,
-            clock=self.clock,
-            max_backlog=settings.max_backlog,
+            telemetry=telemetry,
+            clock=clock,
+            max_backlog=self.settings.max_backlog,
         )
-        self.dispatcher.start()
-        for chore, pause in (
-            (self._rescue, RESCUE_EVERY),
-            (self._purge, PURGE_EVERY),
-            (self._audit, LEDGER_EVERY),
-        ):
-            self._chores.append(asyncio.create_task(self._repeat(chore, pause)))
-        self.ready = True
-        self.telemetry.service_ready(duration_ms=_ms(time.perf_counter() - began))
+        self._alerts = Alerts(
+            configuration=configuration,
+            journal=journal,
+            nudge=self.dispatcher.nudge,
+            telemetry=telemetry,
+            clock=clock,
+        )
+        telemetry.listen(self._alerts.note)
+        self._chores = Chores(
+            journal=journal,
+            reader=self._reader,
+            dispatcher=self.dispatcher,
+            alerts=self._alerts,
+            telemetry=telemetry,
+            clock=clock,
+            retention=configuration.retention,
+        )
+        self.reloader = Reloader(
+            path=self.settings.config,
+            configuration=configuration,
+            journal=journal,
+            telemetry=telemetry,
+            apply=self.apply,
+        )
+
+    def on_apply(self, callback: Callable[[Configuration], None]) -> None:
+        """Have `callback` called with each configuration that takes over, in the event loop."""
+        self._on_apply.append(callback)
+
+    def apply(self, configuration: Configuration) -> None:
+        """Let another configuration take over, between two events: nothing here waits or fails.
+
+        What is under way ends by the one that it began with; no connection is dropped.
+        """
+        self.configuration = configuration
+        self._egress.replace(configuration.egress)
+        self._courier.replace(configuration)
+        self.dispatcher.replace(configuration)
+        self.ingest.replace(configuration)
+        self._alerts.replace(configuration)
+        self._chores.retention = configuration.retention
+        for callback in self._on_apply:
+            callback(configuration)
 
     async def drain(self) -> None:
         """Give what is in flight the grace, and release the rest for whoever comes next."""
         self.ready = False
         self.telemetry.service_draining(in_flight=len(self.dispatcher.held), grace=self.settings.grace)
-        for chore in self._chores:
-            chore.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._chores.stop()
         self._released = await self.dispatcher.drain(self.settings.grace)
+        with contextlib.suppress(JournalUnavailable, TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                await self._alerts.flush()
 
     async def close(self) -> None:
         """Close connections and the journal; nothing may be under way any more."""
         await self._egress.__aexit__(None, None, None)
         await asyncio.to_thread(self._reader.close)
-        await asyncio.to_thread(self.journal.close)
+        await _within(LAST_WORDS, self.journal.close)
         self.telemetry.service_stopped(released=self._released)
 
     async def refresh_metrics(self) -> None:
         """Bring the gauges up to date from the journal; called before each scrape."""
-        status = await asyncio.to_thread(self._reader.status)
-        self.telemetry.refresh(
-            now=self.clock.now(),
-            status=status,
-            journal_bytes=status.bytes,
-            disk_free=shutil.disk_usage(self.journal.folder).free,
-        )
-
-    async def _repeat(self, chore: Callable[[], Awaitable[None]], pause: float) -> None:
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                await chore()
-            except JournalUnavailable:
-                continue  # told once, when it began
-            except Exception as error:  # noqa: BLE001 - tomorrow's chore must not die of today's journal
-                self.telemetry.internal_error(where=chore.__name__.strip("_"), error=error)
-
-    async def _rescue(self) -> None:
-        held = self.dispatcher.held if self.ready else frozenset()
-        for rescued in await self.journal.rescue(held):
-            self.telemetry.delivery_rescued(rescued=rescued)
-            if self.ready and not rescued.dead:
-                self.dispatcher.nudge(rescued.destination)
-
-    async def _purge(self) -> None:
-        began = time.perf_counter()
-        purged = await self.journal.purge(self.configuration.retention, self.clock.now())
-        if purged.events or purged.deliveries:
-            self.telemetry.retention_purged(
-                duration_ms=_ms(time.perf_counter() - began),
-                events=purged.events,
-                deliveries=purged.deliveries,
-            )
-
-    async def _audit(self) -> None:
-        ledger = await asyncio.to_thread(self._reader.ledger)
-        self.telemetry.ledger_audited(imbalance=ledger.imbalance)
+        await self._chores.refresh_metrics()
 
 
-def _ms(seconds: float) -> float:
-    return round(seconds * 1e3, 1)
+async def _within(seconds: float, work: Callable[[], None]) -> None:
+    """Do something in a thread; one that takes longer is left behind, and ends with the process.
+
+    A journal that another program holds is closed as a crash would close it: that loses nothing.
+    """
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run, name="close", daemon=True).start()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(done.wait(), seconds)

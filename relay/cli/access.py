@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relay.cli import render
+
 if TYPE_CHECKING:
-    from relay.config import Settings
+    from relay.config import Configuration, Settings
     from relay.journal import Journal, Reader
 
 
@@ -18,6 +22,27 @@ def load_settings(**flags: object) -> Settings:
     from relay.config import Settings
 
     return Settings(**{name: value for name, value in flags.items() if value is not None})
+
+
+def todays_file(config_path: Path | None) -> Configuration:
+    """The configuration as it is now; its secrets are not needed, so the shell need not have them."""
+    from relay import config
+
+    return config.load(load_settings(config=config_path).config, os.environ, allow_unset=True)
+
+
+def file_destinations(config_path: Path | None) -> Collection[str] | None:
+    """The destinations of today's file; None where there is none, or none without mistakes."""
+    from relay.errors import ConfigError
+
+    path = load_settings(config=config_path).config
+    if config_path is None and not path.exists():
+        return None
+    try:
+        return todays_file(config_path).destinations.keys()
+    except ConfigError:
+        render.note(f"{path} has mistakes (see `relay check`): what waits for it is not told")
+        return None
 
 
 @contextmanager

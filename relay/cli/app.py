@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from relay import __version__
-from relay.cli import inspect, repair, send, serve, setup, standing
+from relay.cli import explain, hold, inspect, reload, repair, resend, send, serve, setup, standing
 from relay.cli.text import clean
 from relay.errors import RelayError
 
@@ -61,15 +61,20 @@ for _command in (
     serve.demo,
     setup.init,
     serve.serve,
+    reload.reload,
     setup.check,
     setup.schema,
     send.send,
     standing.status,
     inspect.show,
+    explain.explain,
     inspect.events,
     inspect.deliveries,
     repair.retry,
-    repair.replay,
+    resend.replay,
+    repair.cancel,
+    hold.pause,
+    hold.resume,
     standing.ledger,
 ):
     app.command()(_command)

@@ -1,16 +1,20 @@
-"""Commands that only look: `status`, `show`, `events`, `deliveries` and `ledger`."""
+"""Commands that only look: `show`, `events` and `deliveries`."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from relay.cli import render, timeline
-from relay.cli.access import reading
+from relay.cli.access import file_destinations, reading
 from relay.cli.options import (
     BeforeOption,
+    BlockedOption,
+    ConfigOption,
     DestinationOption,
     JournalOption,
     JsonOption,
@@ -26,6 +30,7 @@ from relay.cli.options import (
 )
 from relay.cli.render import Column
 from relay.cli.text import moment, relative, size
+from relay.cli.waits import short, waits_for
 from relay.errors import UsageError
 from relay.model import Delivery, DeliveryState, Event
 
@@ -41,17 +46,19 @@ def show(
     ],
     *,
     journal: JournalOption = None,
+    config_path: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell the story of one event.
 
     Its arrival, every attempt, and what is next.
     """
+    destinations = file_destinations(config_path)
     with reading(journal) as reader:
         journeys = [
             journey
             for event_id in reader.find_event(identifier)
-            if (journey := load_journey(reader, event_id))
+            if (journey := load_journey(reader, event_id, destinations))
         ]
     if not journeys:
         render.note(f"no event has the id {identifier}")
@@ -64,13 +71,24 @@ def show(
         render.timeline([*gap, *timeline.lines(journey, time.time())])
 
 
-def load_journey(reader: Reader, event_id: str) -> timeline.Journey | None:
-    """An event with all that became of it; None when it is not in the journal (any more)."""
+def load_journey(
+    reader: Reader, event_id: str, destinations: Collection[str] | None
+) -> timeline.Journey | None:
+    """An event with all that became of it; None when it is not in the journal (any more).
+
+    `destinations` are those of today's file; None where that is not known.
+    """
     event = reader.event(event_id)
     if event is None:
         return None
-    deliveries = reader.deliveries_of(event_id)
-    return timeline.Journey(event, tuple((one, tuple(reader.attempts_of(one.id))) for one in deliveries))
+    now = time.time()
+    found = reader.deliveries_of(event_id)
+    waits = ((one.id, waits_for(reader, one, destinations=destinations, now=now)) for one in found)
+    return timeline.Journey(
+        event,
+        tuple((one, tuple(reader.attempts_of(one.id))) for one in found),
+        {delivery_id: text for delivery_id, text in waits if text},
+    )
 
 
 def events(
@@ -147,12 +165,14 @@ def deliveries(
     since: SinceOption = None,
     until: UntilOption = None,
     search: SearchOption = None,
+    blocked: BlockedOption = False,
     group_by: Annotated[
         str | None, typer.Option("--group-by", metavar="error", help="Count by destination and error.")
     ] = None,
     limit: LimitOption = _PAGE,
     before: BeforeOption = None,
     journal: JournalOption = None,
+    config_path: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List deliveries, newest first."""
@@ -168,6 +188,12 @@ def deliveries(
         until=until,
         search=search,
     )
+    now = time.time()
+    known = file_destinations(config_path)
+    if blocked:
+        chosen = replace(
+            chosen, blocked=True, destinations=None if known is None else frozenset(known), now=now
+        )
     with reading(journal) as reader:
         if group_by:
             _groups(reader, chosen, as_json=as_json)
@@ -175,13 +201,13 @@ def deliveries(
         if before is not None and reader.delivery(before) is None:
             raise UsageError(f"--before {before}: no such delivery")
         found = reader.deliveries(chosen, limit, before)
+        waits = _waits(reader, found, known, now)
     following = found[-1].id if len(found) == limit else None
     if as_json:
-        render.document(
-            {"deliveries": [timeline.delivery_json(one) for one in found], "next_before": following}
-        )
+        listed = [{**timeline.delivery_json(one), "waits_for": waits.get(one.id)} for one in found]
+        render.document({"deliveries": listed, "next_before": following})
         return
-    _list_deliveries(found)
+    _list_deliveries(found, waits, now)
     _paging(len(found), following, "deliveries")
 
 
@@ -199,8 +225,7 @@ def _groups(reader: Reader, chosen: Filter, *, as_json: bool) -> None:
         render.note("no deliveries with an error")
 
 
-def _list_deliveries(found: list[Delivery]) -> None:
-    now = time.time()
+def _list_deliveries(found: list[Delivery], waits: Mapping[str, str], now: float) -> None:
     columns = (
         Column("CREATED"),
         Column("DELIVERY"),
@@ -220,12 +245,27 @@ def _list_deliveries(found: list[Delivery]) -> None:
             one.state.value,
             str(one.attempts),
             _last(one),
-            _next(one, now),
+            waits.get(one.id) or _next(one, now),
         )
         for one in found
     ]
     if rows:
         render.table(columns, rows)
+
+
+def _waits(
+    reader: Reader, found: list[Delivery], destinations: Collection[str] | None, now: float
+) -> Mapping[str, str]:
+    """In two or three words what keeps back those that wait for more than their time."""
+    standings = {name: reader.standing(name) for name in {one.destination for one in found}}
+    waits = {}
+    for one in found:
+        if one.state is DeliveryState.PENDING and one.owner is None:
+            is_gone = destinations is not None and one.destination not in destinations
+            text = "not in the file" if is_gone else short(one, standings[one.destination], now)
+            if text:
+                waits[one.id] = text
+    return waits
 
 
 def _last(one: Delivery) -> str:

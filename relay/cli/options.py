@@ -60,6 +60,18 @@ LimitOption = Annotated[
 BeforeOption = Annotated[
     str | None, typer.Option("--before", metavar="ID", help="The next page: what is older than this one.")
 ]
+BlockedOption = Annotated[
+    bool,
+    typer.Option(
+        "--blocked", help="Only what waits for its lane, a pause, a breaker, a 429 or a vanished destination."
+    ),
+]
+RateOption = Annotated[
+    str | None, typer.Option("--rate", metavar="RATE", help="At most so many at a time: 50/s, 600/m.")
+]
+IdsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="ID", help="evt_..., dlv_... or the provider's own ids.")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say how many it would change.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

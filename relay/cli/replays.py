@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,10 @@ from relay.model import Delivery, Event
 if TYPE_CHECKING:
     from relay.config import Configuration
 
-_BY_HAND = "replay"
-"""The route's name of a delivery that no route ever planned."""
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a replay of one event goes, and under which key (None: a new one)."""
+    """Where a replay of one event goes, in which lane, and under which key (None: a new one)."""
 
     event_id: str
     source: str
@@ -27,57 +24,76 @@ class Target:
     destination: str
     key: str | None
     transform: bool
+    lane: str | None
+    hold: bool
 
 
 def again(deliveries: Iterable[Delivery]) -> Iterator[Target]:
     """Each event to where it went before, once for each of its routes and destinations."""
-    seen: set[tuple[str, str, str]] = set()
+    oldest: dict[tuple[str, str, str], Delivery] = {}
     for one in deliveries:
         place = (one.event_id, one.route, one.destination)
-        if place not in seen:
-            seen.add(place)
-            yield Target(
-                event_id=one.event_id,
-                source=one.source,
-                route=one.route,
-                destination=one.destination,
-                key=one.key,
-                transform=one.transform,
-            )
+        known = oldest.get(place)
+        if known is None or (one.created_at, one.id) < (known.created_at, known.id):
+            oldest[place] = one
+    for one in oldest.values():
+        yield Target(
+            event_id=one.event_id,
+            source=one.source,
+            route=one.route,
+            destination=one.destination,
+            key=one.key,
+            transform=one.transform,
+            lane=one.lane,
+            hold=one.hold,
+        )
 
 
-def to_destination(event: Event, before: Iterable[Delivery], destination: str) -> Target:
-    """One event to one destination, by the route it took there before or by hand."""
+def to_destination(
+    event: Event, before: Iterable[Delivery], destination: str, configuration: Configuration
+) -> Target:
+    """One event to one destination, by the route it first took there or by hand; `before` oldest first."""
+    from relay.explain import BY_HAND, order_of
+
     earlier = next((one for one in before if one.destination == destination), None)
+    if earlier is not None:
+        return next(again((earlier,)))
+    lane, hold = order_of(event, destination, configuration)
     return Target(
         event_id=event.id,
         source=event.source,
-        route=earlier.route if earlier else _BY_HAND,
+        route=BY_HAND,
         destination=destination,
-        key=earlier.key if earlier else None,
-        transform=earlier.transform if earlier else False,
+        key=None,
+        transform=False,
+        lane=lane,
+        hold=hold,
     )
 
 
-def rerouted(event: Event, before: Iterable[Delivery], configuration: Configuration) -> Iterator[Target]:
-    """One event by today's routes; a destination that it went to before gets the key it knows."""
-    from relay.routing import match, view_of
+def rerouted(event: Event, before: Sequence[Delivery], configuration: Configuration) -> Iterator[Target]:
+    """One event by today's routes; a destination that it went to before gets the key it knows first.
 
-    source = configuration.sources.get(event.source)
-    if source is None:
-        return
-    view = view_of(event, source.path.match(event.path) or {}, source.parse)
-    keys = {one.destination: one.key for one in before}
-    for route in match(configuration.routes.get(event.source, ()), view).routes:
-        for destination in route.to:
-            yield Target(
-                event_id=event.id,
-                source=event.source,
-                route=route.name,
-                destination=destination,
-                key=keys.get(destination),
-                transform=route.transform is not None,
-            )
+    `before` has the oldest first. Where several routes led there, the one of the same name counts.
+    """
+    from relay.explain import explain
+
+    found = explain(event, configuration)
+    by_destination = {one.destination: one.key for one in reversed(before)}
+    by_route = {(one.route, one.destination): one.key for one in reversed(before)}
+    for going in found.going if found else ():
+        key = by_route.get((going.route, going.destination), by_destination.get(going.destination))
+        lane = going.lane.text if going.lane else None
+        yield Target(
+            event_id=event.id,
+            source=event.source,
+            route=going.route,
+            destination=going.destination,
+            key=key,
+            transform=going.transform,
+            lane=lane,
+            hold=lane is not None and going.hold,
+        )
 
 
 def planned(target: Target, *, now: float, new_id: Callable[[], str], new_key: bool) -> Delivery:
@@ -94,4 +110,6 @@ def planned(target: Target, *, now: float, new_id: Callable[[], str], new_key: b
         age_from=now,
         due_at=now,
         transform=target.transform,
+        lane=target.lane,
+        hold=target.hold,
     )

@@ -1,4 +1,4 @@
-"""Which deliveries a `retry` or a `replay` is about: those of the IDs, or those the filter finds."""
+"""Which deliveries a command is about: those of the IDs, or those that the filter finds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+import typer
+
+from relay.cli import render
+from relay.cli.options import make_filter
+from relay.errors import UsageError
 from relay.model import Delivery, Event
 
 if TYPE_CHECKING:
@@ -17,11 +22,35 @@ BATCH = 500
 _T = TypeVar("_T")
 
 
-def batches(items: Iterable[_T]) -> Iterator[list[_T]]:
-    """Cut a stream into lists of at most BATCH."""
+def batches(items: Iterable[_T], size: int = BATCH) -> Iterator[list[_T]]:
+    """Cut a stream into lists of at most `size`."""
     stream = iter(items)
-    while batch := list(islice(stream, BATCH)):
+    while batch := list(islice(stream, size)):
         yield batch
+
+
+def filter_unless(ids: list[str] | None, **filters: str | None) -> Filter:
+    """The filter, where there are no IDs; one of the two must say what is meant."""
+    given = [name for name, value in filters.items() if value is not None]
+    if ids and given:
+        raise UsageError(f"IDs and filters (--{given[0]}) exclude each other")
+    if not ids and not given:
+        raise UsageError("say which: IDs, or filters such as --destination, --state dead or --since 2h")
+    return make_filter(**filters)
+
+
+def refuse_unknown(ids: list[str]) -> None:
+    """Change nothing at all when an ID is mistyped."""
+    if ids:
+        render.note(f"nothing has the id {', '.join(ids)}; nothing was changed")
+        raise typer.Exit(1)
+
+
+def known_deliveries(reader: Reader, ids: list[str]) -> list[Delivery]:
+    """The deliveries that the IDs name; the command ends where one of them names nothing."""
+    found, unknown = deliveries_of_ids(reader, ids)
+    refuse_unknown(unknown)
+    return found
 
 
 def deliveries_of_ids(reader: Reader, identifiers: Sequence[str]) -> tuple[list[Delivery], list[str]]:

@@ -18,6 +18,7 @@ from relay.cli.access import load_settings
 from relay.cli.options import ConfigOption
 from relay.cli.text import decoded
 from relay.errors import UsageError
+from relay.model import Headers
 
 if TYPE_CHECKING:
     import httpx
@@ -76,6 +77,12 @@ def send(
         raise typer.Exit(1)
 
 
+def _says(headers: Headers, event_type: str) -> bool:
+    """Whether a header has the type, or what stands before its dot where the body has the rest."""
+    wanted = {event_type.encode(), event_type.partition(".")[0].encode()}
+    return any(value in wanted for _, value in headers)
+
+
 def _address(settings: Settings, source: Source) -> str:
     path = source.path.template
     if source.path.placeholders:
@@ -113,14 +120,21 @@ def _post(
     signed_url = target
     if public_url:
         signed_url = public_url.rstrip("/") + httpx.URL(target).raw_path.decode()
+    now, event_id = time.time(), str(uuid.uuid4())
+    body = source.scheme.fill(body, now=now, event_id=event_id)
     headers = source.scheme.sign(
         body,
-        now=time.time(),
-        event_id=str(uuid.uuid4()),
+        now=now,
+        event_id=event_id,
         url=signed_url,
         method=method,
         event_type=event_type,
     )
+    if event_type is not None and not _says(headers, event_type):
+        raise UsageError(
+            f"--type {event_type}: the scheme {source.scheme.name} has no header for an event's type:"
+            " write it into the body, and send that with --file"
+        )
     try:
         return client.request(method, target, content=body, headers=list(headers))
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -42,10 +42,13 @@ def serve(
         int | None,
         typer.Option(metavar="N", help="Pending deliveries from which on it answers 503; 0 is no limit."),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Take the file anew whenever it is written, like `relay reload`.")
+    ] = False,
 ) -> None:
     """Run the service.
 
-    Each flag overrides the RELAY_ variable of its name.
+    Each flag overrides the RELAY_ variable of its name. SIGHUP has it take the file anew.
     """
     settings = load_settings(
         config=config_path,
@@ -63,7 +66,7 @@ def serve(
     )
     from relay.web import server
 
-    raise typer.Exit(server.serve(settings))
+    raise typer.Exit(server.serve(settings, watch=watch))
 
 
 def demo(

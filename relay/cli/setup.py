@@ -11,11 +11,14 @@ from typing import Annotated
 
 import typer
 
-from relay.cli import render
+from relay.cli import explain, render
 from relay.cli.access import load_settings
-from relay.cli.options import ConfigOption
+from relay.cli.options import ConfigOption, JournalOption
 from relay.cli.text import clean, counted
 from relay.errors import UsageError
+
+_LAST = 1000
+"""Events of the journal that `check --against-journal` looks at."""
 
 
 def init(
@@ -55,14 +58,34 @@ def check(
     allow_unset: Annotated[
         bool, typer.Option("--allow-unset", help="Accept unset ${VARIABLES}, as in CI.")
     ] = False,
+    against_journal: Annotated[
+        bool,
+        typer.Option("--against-journal", help="Show what stored events would do otherwise by this file."),
+    ] = False,
+    last: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How many of the latest events: 1000.")
+    ] = None,
+    journal: JournalOption = None,
 ) -> None:
-    """Validate the configuration."""
+    """Validate the configuration.
+
+    With --against-journal, then run the journal's last events through it, and print as a diff what
+    would go elsewhere than it went. It is a plan: whatever it finds, the exit code is 0.
+    """
     from relay import config
+
+    if last is not None and not against_journal:
+        raise UsageError("--last goes with --against-journal")
+    if resolved and against_journal:
+        raise UsageError("--resolved and --against-journal exclude each other")
 
     path = load_settings(config=config_path).config
     configuration = config.load(path, os.environ, allow_unset=allow_unset)
     if resolved:
         typer.echo(config.resolved(path, os.environ, allow_unset=allow_unset).rstrip("\n"))
+        return
+    if against_journal:
+        explain.against_journal(configuration, journal=journal, last=last or _LAST)
         return
     routes = sum(len(some) for some in configuration.routes.values())
     parts = (

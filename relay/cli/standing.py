@@ -1,42 +1,47 @@
 """Commands on how things stand: `status` and `ledger`."""
 
-# ruff: noqa: PLC0415 - a command imports what it needs when it runs: all at once takes a second
-
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from relay.cli import render
-from relay.cli.access import load_settings, reading
+from relay.cli.access import file_destinations, reading
 from relay.cli.options import ConfigOption, JournalOption, JsonOption
 from relay.cli.render import Column
-from relay.cli.text import clean, iso, moment, relative, size
-from relay.errors import ConfigError
+from relay.cli.text import clean, counted, iso, moment, relative, size
+from relay.model import Standing
 
 if TYPE_CHECKING:
-    from relay.journal import DestinationStatus, Ledger, Status
+    from relay.journal import DestinationStatus, Ledger, NodeStatus, Status
 
 _WAITING = {
     "owner": "an attempt is in flight",
     "due_time": "not due yet",
     "due_now": "due now",
     "destination_gone": "their destination is not in the file (any more)",
+    "lane": "behind others in their lanes",
+    "lane_held": "in lanes that a dead one holds (`relay deliveries --state dead`)",
+    "breaker": "the breaker of their destination is open",
+    "paused": "their destination is paused",
+    "held": "their destination asked to wait (429)",
+    "route_gone": "their route, and with it their transform, is not in the file (any more)",
 }
 
 
-def status(*, journal: JournalOption = None, as_json: JsonOption = False) -> None:
+def status(
+    *, journal: JournalOption = None, config_path: ConfigOption = None, as_json: JsonOption = False
+) -> None:
     """Show how each destination and each source stands."""
+    known = file_destinations(config_path)
     with reading(journal) as reader:
         found = reader.status()
     if as_json:
-        render.document(_status_json(found))
+        render.document(_status_json(found, known))
         return
     now = time.time()
     render.table(
@@ -47,9 +52,10 @@ def status(*, journal: JournalOption = None, as_json: JsonOption = False) -> Non
             Column("NEXT DUE"),
             Column("DEAD", right=True),
             Column("DELIVERED", right=True),
+            Column("STANDING", wraps=True),
             Column("LAST ERROR", wraps=True),
         ),
-        [_destination_row(one, now) for one in found.destinations],
+        [_destination_row(one, known, now) for one in found.destinations],
     )
     typer.echo()
     render.table(
@@ -65,20 +71,28 @@ def status(*, journal: JournalOption = None, as_json: JsonOption = False) -> Non
         ],
     )
     typer.echo()
-    alive = [one for one in found.nodes if one.alive]
+    _serving([one for one in found.nodes if one.alive])
+    typer.echo(f"journal: {size(found.bytes)}")
+
+
+def _serving(alive: list[NodeStatus]) -> None:
     for one in alive:
         since = f"since {moment(one.started_at)}, relay {one.version}"
-        typer.echo(f"serving: {clean(one.host)}, process {one.pid}, {since}")
+        configuration = f", configuration {one.config}" if one.config else ""
+        typer.echo(f"serving: {clean(one.host)}, process {one.pid}, {since}{configuration}")
+        if one.config_error:
+            typer.echo("  the file that was there at the last reload has mistakes, and was not taken:")
+            for line in one.config_error.splitlines():
+                typer.echo(f"  {clean(line)}")
     if not alive:
         typer.echo("serving: nobody")
-    typer.echo(f"journal: {size(found.bytes)}")
 
 
 def _ago(at: float | None, now: float) -> str:
     return "" if at is None else relative(at, now)
 
 
-def _destination_row(one: DestinationStatus, now: float) -> tuple[str, ...]:
+def _destination_row(one: DestinationStatus, known: Collection[str] | None, now: float) -> tuple[str, ...]:
     due = "" if one.due_at is None else "now" if one.due_at <= now else relative(one.due_at, now)
     return (
         one.name,
@@ -87,15 +101,34 @@ def _destination_row(one: DestinationStatus, now: float) -> tuple[str, ...]:
         due,
         f"{one.dead:,}",
         f"{one.delivered:,}",
+        ", ".join(_standing(one, known, now)),
         f"{one.last_error} ({_ago(one.last_error_at, now)})" if one.last_error else "",
     )
 
 
-def _status_json(found: Status) -> dict[str, object]:
+def _standing(one: DestinationStatus, known: Collection[str] | None, now: float) -> list[str]:
+    """What keeps a destination back; nothing where all is well."""
+    standing = one.standing
+    told = []
+    if known is not None and one.name not in known:
+        told.append("not in the file")
+    if standing.paused_at is not None:
+        told.append(f"paused {relative(standing.paused_at, now)} ({standing.pause_reason or 'operator'})")
+    if standing.opened_at is not None:
+        told.append(f"breaker open since {relative(standing.opened_at, now)}")
+    if standing.held_until is not None and standing.held_until > now:
+        told.append(f"asked to wait, goes on {relative(standing.held_until, now)}")
+    if one.held_lanes:
+        told.append(f"{counted(one.held_lanes, 'lane')} held by a dead one")
+    return told
+
+
+def _status_json(found: Status, known: Collection[str] | None) -> dict[str, object]:
     return {
         "destinations": [
             {
                 "name": one.name,
+                "in_file": None if known is None else one.name in known,
                 "pending": one.pending,
                 "in_flight": one.in_flight,
                 "oldest_at": iso(one.oldest_at),
@@ -104,6 +137,8 @@ def _status_json(found: Status) -> dict[str, object]:
                 "delivered": one.delivered,
                 "last_error": one.last_error,
                 "last_error_at": iso(one.last_error_at),
+                "held_lanes": one.held_lanes,
+                **_standing_json(one.standing),
             }
             for one in found.destinations
         ],
@@ -121,6 +156,16 @@ def _status_json(found: Status) -> dict[str, object]:
     }
 
 
+def _standing_json(standing: Standing) -> dict[str, object]:
+    return {
+        "paused_at": iso(standing.paused_at),
+        "pause_reason": standing.pause_reason,
+        "breaker_opened_at": iso(standing.opened_at),
+        "probe_at": iso(standing.probe_at),
+        "held_until": iso(standing.held_until),
+    }
+
+
 def ledger(
     *, journal: JournalOption = None, config_path: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
@@ -128,7 +173,7 @@ def ledger(
 
     What came in against what became of it; exit code 1 where it does not balance.
     """
-    destinations = _destinations(config_path)
+    destinations = file_destinations(config_path)
     with reading(journal) as reader:
         found = reader.ledger(now=time.time(), destinations=destinations)
     if as_json:
@@ -137,20 +182,6 @@ def ledger(
         show_ledger(found)
     if not found.balanced:
         raise typer.Exit(1)
-
-
-def _destinations(config_path: Path | None) -> Collection[str] | None:
-    """The destinations of today's file; None without one: the books balance without it."""
-    from relay import config
-
-    path = load_settings(config=config_path).config
-    if config_path is None and not path.exists():
-        return None
-    try:
-        return config.load(path, os.environ, allow_unset=True).destinations.keys()
-    except ConfigError:
-        render.note(f"{path} has mistakes (see `relay check`): what waits for it is not told")
-        return None
 
 
 def show_ledger(found: Ledger) -> None:

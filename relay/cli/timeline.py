@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from relay.cli.render import Line
@@ -25,15 +25,21 @@ _DEAD = {
     "give_up_on": "its status stands in give_up_on",
     "expired": "it became older than max_age",
     "poison": "its process died with it again and again",
+    "transform_error": "its request cannot be rendered (`relay explain` says more)",
+    "backlog_full": "its destination's max_backlog was reached",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """An event with its deliveries, each with its attempts in order."""
+    """An event with its deliveries, each with its attempts in order.
+
+    `waits` says by delivery what keeps it back, where something does.
+    """
 
     event: Event
     deliveries: tuple[tuple[Delivery, tuple[Attempt, ...]], ...]
+    waits: Mapping[str, str] = field(default_factory=dict)
 
 
 def lines(journey: Journey, now: float) -> Iterator[Line]:
@@ -41,7 +47,7 @@ def lines(journey: Journey, now: float) -> Iterator[Line]:
     yield from _arrival(journey, now)
     for delivery, attempts in journey.deliveries:
         yield Line("")
-        yield from _delivery(delivery, attempts, now)
+        yield from _delivery(delivery, attempts, now, journey.waits.get(delivery.id))
 
 
 def _arrival(journey: Journey, now: float) -> Iterator[Line]:
@@ -70,7 +76,9 @@ def _match(journey: Journey) -> str:
             assert_never(never)
 
 
-def _delivery(delivery: Delivery, attempts: Sequence[Attempt], now: float) -> Iterator[Line]:
+def _delivery(
+    delivery: Delivery, attempts: Sequence[Attempt], now: float, waits: str | None
+) -> Iterator[Line]:
     style = {
         DeliveryState.DELIVERED: "bold green",
         DeliveryState.DEAD: "bold red",
@@ -79,10 +87,11 @@ def _delivery(delivery: Delivery, attempts: Sequence[Attempt], now: float) -> It
     }[delivery.state]
     head = f"{delivery.id}  -> {clean(delivery.destination)}  {delivery.state.value}"
     yield Line(head, depth=1, style=style)
-    yield Line(f"route {clean(delivery.route)}, key {clean(delivery.key)}", depth=2, style="dim")
+    lane = f", order key {clean(delivery.lane)}" if delivery.lane is not None else ""
+    yield Line(f"route {clean(delivery.route)}, key {clean(delivery.key)}{lane}", depth=2, style="dim")
     for attempt in attempts:
         yield from _attempt(attempt)
-    yield Line(_next(delivery, attempts, now), depth=2, style=style)
+    yield Line(_next(delivery, attempts, now, waits), depth=2, style=style)
 
 
 def _attempt(attempt: Attempt) -> Iterator[Line]:
@@ -98,19 +107,20 @@ def _attempt(attempt: Attempt) -> Iterator[Line]:
         yield Line(f"note: {clean(attempt.note)}", depth=4, style="dim")
 
 
-def _next(delivery: Delivery, attempts: Sequence[Attempt], now: float) -> str:
+def _next(delivery: Delivery, attempts: Sequence[Attempt], now: float, waits: str | None) -> str:
     ended = delivery.finished_at
     at = f" {moment(ended)}" if ended is not None else ""
     match delivery.state:
         case DeliveryState.PENDING:
-            return _waiting(delivery, now)
+            return f"waits: {waits}" if waits else _waiting(delivery, now)
         case DeliveryState.DELIVERED:
             return f"delivered{at} after {counted(len(attempts) or delivery.attempts, 'attempt')}"
         case DeliveryState.DEAD:
             since = f" since{at} ({relative(ended, now)})" if ended is not None else ""
             reason = _DEAD.get(delivery.reason or "")
             why = "".join(f", {part}" for part in (reason, clean(delivery.error or "")) if part)
-            return f"dead{since}{why}: run `relay retry {delivery.id}`"
+            others = f"; {waits}: retry it, or `relay cancel {delivery.id}`" if waits else ""
+            return f"dead{since}{why}: run `relay retry {delivery.id}`{others}"
         case DeliveryState.CANCELLED:
             return f"cancelled{at}"
         case _ as never:
@@ -165,6 +175,7 @@ def delivery_json(delivery: Delivery) -> Json:
         "error": delivery.error,
         "reason": delivery.reason,
         "finished_at": iso(delivery.finished_at),
+        "lane": delivery.lane,
     }
 
 
@@ -192,7 +203,11 @@ def journey_json(journey: Journey) -> Json:
         "headers": _headers(event.headers),
         **_body(event.body),
         "deliveries": [
-            {**delivery_json(delivery), "history": [attempt_json(attempt) for attempt in attempts]}
+            {
+                **delivery_json(delivery),
+                "waits_for": journey.waits.get(delivery.id),
+                "history": [attempt_json(attempt) for attempt in attempts],
+            }
             for delivery, attempts in journey.deliveries
         ],
     }

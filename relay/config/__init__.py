@@ -2,9 +2,20 @@
 
 from relay.config.load import json_schema, load, resolved, schema_text, starter
 from relay.config.model import (
+    AlertRule,
+    ApiKeyAuth,
+    Auth,
+    BasicAuth,
+    BearerAuth,
+    Celery,
     Configuration,
     DedupRule,
     Destination,
+    EgressRules,
+    Email,
+    Handshake,
+    Http,
+    OAuth2Auth,
     PathPattern,
     Respond,
     Retention,
@@ -16,10 +27,21 @@ from relay.config.report import Mistake, Place, describe
 from relay.config.settings import Settings
 
 __all__ = [
+    "AlertRule",
+    "ApiKeyAuth",
+    "Auth",
+    "BasicAuth",
+    "BearerAuth",
+    "Celery",
     "Configuration",
     "DedupRule",
     "Destination",
+    "EgressRules",
+    "Email",
+    "Handshake",
+    "Http",
     "Mistake",
+    "OAuth2Auth",
     "PathPattern",
     "Place",
     "Respond",

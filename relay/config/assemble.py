@@ -2,67 +2,90 @@
 
 from __future__ import annotations
 
+import ipaddress
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
-from relay import retry
-from relay.config import schema
-from relay.config.document import Document
+from relay.config import destinations, routes, schema, sources
+from relay.config.assemble_destinations import destination, order
 from relay.config.model import (
+    AlertRule,
     Configuration,
     DedupRule,
-    Destination,
+    EgressRules,
+    Handshake,
     PathPattern,
     Respond,
     Retention,
     Source,
-    Success,
-    Timeout,
 )
 from relay.config.nodes import Interpolated
+from relay.config.used import Used
 from relay.expressions import Template, compile_program, compile_template
 from relay.routing import Route, Transform
+
+# Where clouds tell a machine its credentials; no downstream is there.
+ALWAYS_DENIED: Final = (ipaddress.ip_network("169.254.0.0/16"), ipaddress.ip_network("fe80::/10"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """The file's entries as pydantic read them."""
+    """The file's entries as pydantic read them, and what the certificate files made."""
 
-    sources: Mapping[str, schema.Source]
-    destinations: Mapping[str, schema.Destination]
-    routes: tuple[schema.Route, ...]
+    sources: Mapping[str, sources.Source]
+    destinations: Mapping[str, destinations.Destination]
+    routes: tuple[routes.Route, ...]
+    egress: schema.Egress
     retention: schema.Retention
+    alerts: tuple[schema.Alert, ...]
+    tls: Mapping[str, ssl.SSLContext]
 
 
-def configuration(parsed: Parsed, document: Document, path: Path) -> Configuration:
+def configuration(parsed: Parsed, used: Used, path: Path) -> Configuration:
     """The whole of it; nothing here can fail on what was checked."""
-    sources = {name: _source(name, model) for name, model in parsed.sources.items()}
-    routes: dict[str, tuple[Route, ...]] = dict.fromkeys(sources, ())
+    made = {name: _source(name, model) for name, model in parsed.sources.items()}
+    by_source: dict[str, tuple[Route, ...]] = dict.fromkeys(made, ())
     for model in parsed.routes:
-        if model.source not in sources:
+        if model.source not in made:
             continue  # a source whose name is in a variable that may be unset
-        routes[model.source] += (_route(model, sources[model.source].path.placeholders),)
+        by_source[model.source] += (_route(model, made[model.source].path.placeholders),)
     return Configuration(
-        sources=MappingProxyType(sources),
+        sources=MappingProxyType(made),
         destinations=MappingProxyType(
-            {name: _destination(name, model) for name, model in parsed.destinations.items()}
+            {
+                name: destination(name, each, parsed.tls.get(name))
+                for name, each in parsed.destinations.items()
+            }
         ),
-        routes=MappingProxyType(routes),
-        retention=Retention(
-            delivered=parsed.retention.delivered,
-            filtered=parsed.retention.filtered,
-            dead=parsed.retention.dead,
-            max_size=parsed.retention.max_size,
+        routes=MappingProxyType(by_source),
+        retention=_retention(parsed.retention),
+        egress=_egress(parsed.egress),
+        alerts=tuple(
+            AlertRule(about=frozenset(each.about), to=each.to, lag=each.lag) for each in parsed.alerts
         ),
-        digest=document.digest,
+        digest=used.digest,
         path=path,
+        fingerprint=used.fingerprint,
+        files=tuple(dict.fromkeys(used.files)),
     )
 
 
-def _source(name: str, model: schema.Source) -> Source:
+def _retention(model: schema.Retention) -> Retention:
+    return Retention(
+        delivered=model.delivered, filtered=model.filtered, dead=model.dead, max_size=model.max_size
+    )
+
+
+def _egress(model: schema.Egress) -> EgressRules:
+    deny = tuple(dict.fromkeys((*ALWAYS_DENIED, *model.deny)))
+    return EgressRules(deny=deny, allow=model.allow, proxy=model.proxy)
+
+
+def _source(name: str, model: sources.Source) -> Source:
     path = PathPattern(model.path or f"/{name}")
     scheme = model.verify.build()
     return Source(
@@ -75,40 +98,31 @@ def _source(name: str, model: schema.Source) -> Source:
         dedup=_dedup(model.dedup, path) if model.dedup else None,
         allow_ips=model.allow_ips,
         respond=_respond(model.respond) if model.respond else None,
+        rate=model.rate,
+        silent_after=model.silent_after,
+        handshakes=tuple(_handshake(each, path.placeholders) for each in model.handshake),
     )
 
 
-def _dedup(model: schema.DedupRule, path: PathPattern) -> DedupRule:
+def _dedup(model: sources.DedupRule, path: PathPattern) -> DedupRule:
     key = compile_program(model.key, placeholders=path.placeholders) if model.key else None
     return DedupRule(key=key, window=model.window)
 
 
-def _respond(model: schema.Respond) -> Respond:
+def _respond(model: sources.Respond) -> Respond:
     return Respond(status=model.status, content_type=model.content_type, body=model.body.encode())
 
 
-def _destination(name: str, model: schema.Destination) -> Destination:
-    return Destination(
-        name=name,
-        url=model.url,
-        method=model.method,
-        headers=tuple((key.lower().encode(), value.encode()) for key, value in model.headers.items()),
-        timeout=Timeout(connect=model.timeout.connect, total=model.timeout.total),
-        success=Success(model.success),
-        retry=retry.Policy(
-            first_wait=model.retry.first_wait,
-            factor=model.retry.factor,
-            max_wait=model.retry.max_wait,
-            jitter=model.retry.jitter,
-            max_age=model.retry.max_age,
-            max_attempts=model.retry.max_attempts,
-            give_up_on=model.retry.give_up_on,
-        ),
-        concurrency=model.limits.concurrency,
+def _handshake(model: sources.Handshake, placeholders: tuple[str, ...]) -> Handshake:
+    return Handshake(
+        when=tuple(compile_program(text, placeholders=placeholders) for text in model.when),
+        status=model.respond.status,
+        content_type=model.respond.content_type,
+        body=compile_template(model.respond.body, placeholders=placeholders),
     )
 
 
-def _route(model: schema.Route, placeholders: tuple[str, ...]) -> Route:
+def _route(model: routes.Route, placeholders: tuple[str, ...]) -> Route:
     return Route(
         name=model.name or f"{model.source}-to-{'-'.join(model.to)}",
         source=model.source,
@@ -116,10 +130,11 @@ def _route(model: schema.Route, placeholders: tuple[str, ...]) -> Route:
         to=model.to,
         stop=model.stop,
         transform=_transform(model.transform, placeholders) if model.transform else None,
+        order=order(model.order, placeholders),
     )
 
 
-def _transform(model: schema.Transform, placeholders: tuple[str, ...]) -> Transform:
+def _transform(model: routes.Transform, placeholders: tuple[str, ...]) -> Transform:
     def template(value: object) -> Template:
         return compile_template(_settled(value), placeholders=placeholders)
 
@@ -128,6 +143,7 @@ def _transform(model: schema.Transform, placeholders: tuple[str, ...]) -> Transf
         text=template(model.text) if model.text is not None else None,
         content_type=model.content_type,
         headers=tuple((name, template(text)) for name, text in model.headers.items()),
+        subject=template(model.subject) if model.subject is not None else None,
     )
 
 

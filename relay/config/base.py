@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
-from relay.config.values import Duration, Wrong
+from relay.config.values import Duration, Wrong, unless_unset
 
 
 class Model(BaseModel):
@@ -38,3 +48,49 @@ def _positive(seconds: float) -> float:
 
 
 Positive = Annotated[Duration, AfterValidator(_positive)]
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """Marks a mapping that may be written as the lone value of this one key of it."""
+
+    key: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._long, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+    def _long(self, value: object) -> object:
+        return value if isinstance(value, dict) else {self.key: value}
+
+
+def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    """At least one entry, and each of them once."""
+    if not values:
+        raise Wrong("expected at least one entry")
+    if len(set(values)) != len(values):
+        raise Wrong("the same entry is there twice")
+    return values
+
+
+def _program_text(text: str) -> str:
+    if not text.strip():
+        raise Wrong("expected a CEL expression, found nothing")
+    return text
+
+
+def _words(text: str) -> str:
+    if not text.strip():
+        raise Wrong("expected text, found nothing")
+    return text
+
+
+Expression = Annotated[str, unless_unset("true"), AfterValidator(_program_text)]
+Words = Annotated[str, unless_unset("unset"), AfterValidator(_words)]
+"""Text that is not empty."""
+Holes = Annotated[str, unless_unset("unset")]
+"""Text with {{ CEL }} holes."""

@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from relay.config.document import Document
 from relay.config.model import PathPattern
-from relay.config.nodes import Interpolated, Items, Leaf, Node, Table, leaves
+from relay.config.nodes import Interpolated, Items, Leaf, Node, Table
 from relay.config.report import Place, Report, nearest, quoted
 from relay.config.values import shown
-from relay.errors import ExpressionError
-from relay.expressions import compile_program, compile_template
-
-_PATH_NAME = re.compile(r"\bpath\.([A-Za-z_][A-Za-z0-9_]*)")
 
 
 def check(document: Document, report: Report) -> None:
-    """Put into the report what is wrong between the entries, and in their expressions."""
-    patterns = _patterns(document.sources)
-    _check_paths(patterns, document.sources, report)
-    for name, entry in document.sources.entries.items():
-        dedup = entry.node.get("dedup") if isinstance(entry.node, Table) else None
-        key = dedup.get("key") if isinstance(dedup, Table) else None
-        if key is not None:
-            placeholders = patterns[name].placeholders if name in patterns else None
-            _check_programs(key, f"sources.{name}.dedup.key", placeholders, report)
-    _check_routes(document, patterns, report)
+    """Put into the report what is wrong between the entries."""
+    _check_paths(patterns(document.sources), document.sources, report)
+    _check_routes(document, report)
+    for index, node in enumerate(document.alerts.nodes):
+        if isinstance(node, Table):
+            key = f"alerts[{index}].to"
+            _check_target(node.get("to"), key, "destination", document.destinations.entries, report)
 
 
-def _patterns(sources: Table) -> dict[str, PathPattern]:
-    patterns = {}
+def patterns(sources: Table) -> dict[str, PathPattern]:
+    """The path of each source, as far as they can be read."""
+    found = {}
     for name, entry in sources.entries.items():
         path = entry.node.get("path") if isinstance(entry.node, Table) else None
         text = path.value if isinstance(path, Leaf) and path.value is not None else f"/{name}"
         try:
-            patterns[name] = PathPattern(str(text))
+            found[name] = PathPattern(str(text))
         except ValueError:
             continue  # said already, where the entry itself was read
-    return patterns
+    return found
 
 
 @dataclass(slots=True)
@@ -61,9 +54,9 @@ class _Earlier:
         return next((other for other, path in others if path.overlaps(pattern)), None)
 
 
-def _check_paths(patterns: dict[str, PathPattern], sources: Table, report: Report) -> None:
+def _check_paths(paths: dict[str, PathPattern], sources: Table, report: Report) -> None:
     earlier = _Earlier({}, [])
-    for name, pattern in patterns.items():
+    for name, pattern in paths.items():
         other = earlier.overlapping(name, pattern)
         if other is None:
             continue
@@ -82,7 +75,7 @@ class _Seen:
     stops: dict[str, Place]
 
 
-def _check_routes(document: Document, patterns: dict[str, PathPattern], report: Report) -> None:
+def _check_routes(document: Document, report: Report) -> None:
     seen = _Seen({}, {})
     for index, node in enumerate(document.routes.nodes):
         if not isinstance(node, Table):
@@ -91,7 +84,7 @@ def _check_routes(document: Document, patterns: dict[str, PathPattern], report: 
         source = _text(node.get("source"))
         _check_target(node.get("source"), f"{key}.source", "source", document.sources.entries, report)
         _check_target(node.get("to"), f"{key}.to", "destination", document.destinations.entries, report)
-        _check_expressions(node, key, patterns[source].placeholders if source in patterns else None, report)
+        _check_subject(node, key, document.destinations, report)
         _check_name(node, key, seen, report)
         if source is not None:
             _check_hidden(node, key, source, seen, report)
@@ -156,48 +149,17 @@ def _check_hidden(node: Table, key: str, source: str, seen: _Seen, report: Repor
         seen.stops[source] = node.place
 
 
-def _check_expressions(node: Table, key: str, placeholders: tuple[str, ...] | None, report: Report) -> None:
-    if (when := node.get("when")) is not None:
-        _check_programs(when, f"{key}.when", placeholders, report)
+def _check_subject(node: Table, key: str, destinations: Table, report: Report) -> None:
+    """A subject is an email's; what else the route leads to could do nothing with it."""
     transform = node.get("transform")
-    if not isinstance(transform, Table):
+    subject = transform.entries.get("subject") if isinstance(transform, Table) else None
+    if subject is None:
         return
-    for part in ("json", "text", "headers"):
-        tree = transform.get(part)
-        if tree is None:
-            continue
-        for path, leaf in leaves(tree, f"{key}.transform.{part}", keys=part == "json"):
-            if isinstance(leaf.value, str):
-                _check_template(leaf, path, placeholders, report)
-
-
-def _check_programs(node: Node, key: str, placeholders: tuple[str, ...] | None, report: Report) -> None:
-    for path, leaf in leaves(node, key):
-        if not isinstance(leaf.value, str) or not leaf.value.strip():
-            continue
-        try:
-            compile_program(str(leaf.value), placeholders=_known(leaf, placeholders))
-        except ExpressionError as error:
-            _refuse(leaf, path, error, report)
-
-
-def _check_template(leaf: Leaf, key: str, placeholders: tuple[str, ...] | None, report: Report) -> None:
-    try:
-        compile_template(str(leaf.value), placeholders=_known(leaf, placeholders))
-    except ExpressionError as error:
-        _refuse(leaf, key, error, report)
-
-
-def _known(leaf: Leaf, placeholders: tuple[str, ...] | None) -> Collection[str]:
-    """Where the source is not known, whatever the expression takes from the path may be there."""
-    return _PATH_NAME.findall(str(leaf.value)) if placeholders is None else placeholders
-
-
-def _refuse(leaf: Leaf, key: str, error: ExpressionError, report: Report) -> None:
-    if isinstance(leaf.value, Interpolated):
-        if not leaf.value.unset:
-            report.add(leaf.place, "does not compile once its variables are filled in", key=key)
-        return
-    if leaf.place in report.spoiled:
-        return
-    report.add(leaf.at(error.offset), f"does not compile: {error}", key=key)
+    for leaf in _scalars(node.get("to")):
+        to = destinations.get(leaf.value) if isinstance(leaf.value, str) else None
+        if isinstance(to, Table) and "email" not in to.entries:
+            message = (
+                f"a subject is for an email, and {shown(leaf.value)} is none: give it a route of its own"
+            )
+            report.add(subject.place, message, key=f"{key}.transform.subject")
+            return

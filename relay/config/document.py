@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from relay.config.defaults import under
 from relay.config.interpolate import Interpolation
-from relay.config.nodes import Entry, Items, Leaf, Node, Table, join, merge
+from relay.config.nodes import Entry, Items, Leaf, Node, Table, join
 from relay.config.reader import read
 from relay.config.report import Place, Report, nearest, quoted
 from relay.config.schema import File
+from relay.config.used import Used
 from relay.config.values import is_name, shown
 
 _ENDINGS = {".yaml", ".yml"}
 _BIGGEST_FILE = 8 * 1024 * 1024
 _NAMED = ("sources", "destinations")
+_LISTS = ("routes", "alerts")
 _SECTIONS = tuple(File.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The sections with their defaults merged in; `digest` is of the text before variables."""
+    """The sections with their defaults merged in."""
 
     sources: Table
     destinations: Table
     routes: Items
     defaults: Table
+    egress: Table
     retention: Table
-    digest: str
+    alerts: Items
 
     def root(self) -> Table:
         """All sections under their own names, as pydantic's locations begin."""
@@ -38,23 +41,24 @@ class Document:
         return Table(Place(""), {name: Entry(node.place, node) for name, node in parts.items()})
 
 
-def read_document(path: Path, environ: Mapping[str, str], report: Report, *, allow_unset: bool) -> Document:
+def read_document(
+    path: Path, environ: Mapping[str, str], report: Report, used: Used, *, allow_unset: bool
+) -> Document:
     """Read, fill in and combine; what cannot be read is in the report and left out."""
-    digest = hashlib.sha256()
     tables = []
     for file in _files(path, report):
+        used.files.append(file)
         text = _text(file, report)
         if text is None:
             continue
-        digest.update(f"{file.name}\0{len(text)}\0{text}".encode())
+        used.add_text(file.name, text)
         table = read(text, str(file), report)
         if table is None:
             continue
-        filling = Interpolation(environ, file.parent, allow_unset, report)
-        filled = filling.fill(table)
+        filled = Interpolation(environ, file.parent, allow_unset, report, used).fill(table)
         if isinstance(filled, Table):
             tables.append(filled)
-    return _combine(tables, Place(str(path)), digest.hexdigest()[:16], report)
+    return _combine(tables, Place(str(path)), report)
 
 
 def _files(path: Path, report: Report) -> list[Path]:
@@ -98,33 +102,41 @@ def _reason(error: OSError | ValueError) -> str:
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no usable path"
 
 
-def _combine(tables: list[Table], place: Place, digest: str, report: Report) -> Document:
+def _combine(tables: list[Table], place: Place, report: Report) -> Document:
     found: dict[str, list[Entry]] = {name: [] for name in _SECTIONS}
     for table in tables:
         for key, entry in table.entries.items():
-            if key in found:
-                found[key].append(entry)
-            else:
-                report.add(entry.place, "unknown key", key=key, nearest=nearest(key, _SECTIONS))
+            section = key if key in found else _misspelt(key, entry, table, report)
+            if section is not None:
+                found[section].append(entry)
     top = tables[0].place if tables else place
-    sections = {name: _section(name, entries, top, report) for name, entries in found.items()}
+    sections = {
+        name: _section(name, entries, top, report) for name, entries in found.items() if name not in _LISTS
+    }
+    lists = {name: _joined(name, found[name], top, report) for name in _LISTS}
     defaults = sections["defaults"]
-    routes = Items(top, tuple(node for entry in found["routes"] for node in _routes(entry, report)))
     if not sections["sources"].entries and tables and not report.mistakes:
         report.add(place, "at least one source is required", key="sources")
+    routes = (under(node, defaults.get("route"), "route") for node in lists["routes"].nodes)
     return Document(
         sources=_each(sections["sources"], defaults, "source"),
         destinations=_each(sections["destinations"], defaults, "destination"),
-        routes=Items(routes.place, tuple(_with(node, defaults, "route") for node in routes.nodes)),
+        routes=Items(top, tuple(routes)),
         defaults=defaults,
+        egress=sections["egress"],
         retention=sections["retention"],
-        digest=digest,
+        alerts=lists["alerts"],
     )
 
 
+def _misspelt(key: str, entry: Entry, table: Table, report: Report) -> str | None:
+    """Report a section that there is not; what it was meant for is read so, or each name would be missed."""
+    meant = nearest(key, _SECTIONS)
+    report.add(entry.place, "unknown key", key=key, nearest=meant)
+    return meant if meant not in table.entries else None
+
+
 def _section(name: str, entries: list[Entry], top: Place, report: Report) -> Table:
-    if name == "routes":
-        return Table(top)
     place = entries[0].place if entries else top
     combined: dict[str, Entry] = {}
     for number, entry in enumerate(entries):
@@ -154,13 +166,16 @@ def _add_named(section: str, table: Table, combined: dict[str, Entry], report: R
         combined[name] = entry
 
 
-def _routes(entry: Entry, report: Report) -> tuple[Node, ...]:
-    if isinstance(entry.node, Items):
-        return entry.node.nodes
-    if not (isinstance(entry.node, Leaf) and entry.node.value is None):
-        message = f"expected a list of routes, each begun by `- `, found {_kind(entry.node)}"
-        report.add(entry.node.place, message, key="routes")
-    return ()
+def _joined(name: str, entries: list[Entry], top: Place, report: Report) -> Items:
+    """A section that is a list: those of all files, one after the other."""
+    nodes: list[Node] = []
+    for entry in entries:
+        if isinstance(entry.node, Items):
+            nodes += entry.node.nodes
+        elif not (isinstance(entry.node, Leaf) and entry.node.value is None):
+            message = f"expected a list of {name}, each begun by `- `, found {_kind(entry.node)}"
+            report.add(entry.node.place, message, key=name)
+    return Items(top, tuple(nodes))
 
 
 def _kind(node: Node) -> str:
@@ -170,12 +185,8 @@ def _kind(node: Node) -> str:
 
 
 def _each(table: Table, defaults: Table, kind: str) -> Table:
+    default = defaults.get(kind)
     entries = {
-        name: Entry(entry.place, _with(entry.node, defaults, kind)) for name, entry in table.entries.items()
+        name: Entry(entry.place, under(entry.node, default, kind)) for name, entry in table.entries.items()
     }
     return Table(table.place, entries)
-
-
-def _with(node: Node, defaults: Table, kind: str) -> Node:
-    default = defaults.get(kind)
-    return merge(node, default) if isinstance(node, Table) and isinstance(default, Table) else node

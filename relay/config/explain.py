@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from relay.config.nodes import Interpolated, Node, join, locate
+from relay.config.nodes import Node, join, locate
 from relay.config.report import Report, nearest
-from relay.config.values import Wrong, shown
+from relay.config.values import Wrong, like, shown
 from relay.config.verify import VERIFY_MODELS, VerifyModel
 
 _EXPECTED = {
@@ -33,6 +34,21 @@ _BOUNDS = {
     "less_than": ("lt", "less than"),
 }
 
+_MOST_WORDS: Final = 20
+_SECRET_KEYS: Final = frozenset(
+    {
+        "secrets",
+        "token",
+        "password",
+        "value",
+        "client_secret",
+        "smtp",
+        "broker",
+        "proxy",
+        "verify_token",
+        "client_state",
+    }
+)
 _MISSING = {"verify": ': write {scheme: github, secrets: "${…}"}, or `none` to take anything'}
 
 
@@ -67,11 +83,16 @@ def _explain_one(
         close = nearest(str(loc[-1]), keys(model, loc[:-1]))
         report.add(place, "unknown key", key=path, nearest=close)
         return
-    if kind == "union_tag_not_found":
-        report.add(place, "this key is required, and missing", key=join(path, "scheme"))
-        return
-    if kind == "union_tag_invalid":
-        node, place, path = locate(root, [*prefix, *loc, "scheme"])
+    if kind.startswith("union_tag"):
+        tag = detail.get("ctx", {}).get("discriminator", "").strip("'")
+        node, place, path = locate(root, [*prefix, *loc, tag])
+        if kind == "union_tag_not_found":
+            words = _one_of(_tags(model, loc, tag))
+            report.add(place, f"this key is required, and missing: {words}", key=join(path, tag))
+            return
+    error = detail.get("ctx", {}).get("error")
+    if isinstance(error, Wrong) and error.at:
+        node, place, path = locate(root, [*prefix, *loc, *error.at])
     message, close = _message(detail)
     report.add(node.place if node.place.line else place, message, key=path, nearest=close)
 
@@ -82,10 +103,24 @@ def _message(detail: ErrorDetails) -> tuple[str, str | None]:
     if isinstance(error, Wrong):
         return str(error), error.nearest
     if kind == "union_tag_invalid":
-        return _choice(value.get("scheme"), list(VERIFY_MODELS))
+        tag, words = value.get(context["discriminator"].strip("'")), _quoted(context["expected_tags"])
+        return f"{_one_of(words)}, found {shown(tag)}", like(tag, words)
+    if kind == "literal_error":
+        words = _quoted(context["expected"])
+        return f"expected {context['expected']}, found {shown(value)}", like(value, words)
     # A number in a secret's place may be the secret itself.
-    found = "something else" if "secrets" in detail["loc"] else shown(value)
+    found = "something else" if _SECRET_KEYS & {str(part) for part in detail["loc"]} else shown(value)
     return _sentence(kind, found, context) or (detail["msg"] if error is None else str(error)), None
+
+
+def _quoted(words: str) -> list[str]:
+    return re.findall(r"'([^']*)'", words)
+
+
+def _one_of(words: Sequence[str]) -> str:
+    if len(words) > _MOST_WORDS:
+        return f"expected one of {len(words)}, such as {', '.join(words[:3])} (`relay schema` has them all)"
+    return f"expected one of {', '.join(words)}"
 
 
 def _sentence(kind: str, found: str, context: Mapping[str, Any]) -> str | None:
@@ -95,18 +130,16 @@ def _sentence(kind: str, found: str, context: Mapping[str, Any]) -> str | None:
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         return f"expected {words} {context[name]}, found {found}"
-    if kind == "literal_error":
-        return f"expected {context['expected']}, found {found}"
     return None
-
-
-def _choice(value: object, valid: Sequence[str]) -> tuple[str, str | None]:
-    close = nearest(value, valid) if isinstance(value, str) and not isinstance(value, Interpolated) else None
-    return f"expected one of {', '.join(valid)}, found {shown(value)}", close
 
 
 def keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     """The keys that the mapping at this pydantic location may have."""
+    return [info.alias or name for each in _reached(model, loc) for name, info in each.model_fields.items()]
+
+
+def _reached(model: type[BaseModel], loc: Sequence[int | str]) -> list[type[BaseModel]]:
+    """The models that may stand at a location; a tag in it leaves the one that has it."""
     models = [model]
     for part in loc:
         if VerifyModel in models and part in VERIFY_MODELS:
@@ -119,8 +152,21 @@ def keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
             if part in {name, info.alias}
             for found in _models(info.annotation)
         ]
-        models = inner or models
-    return [info.alias or name for each in models for name, info in each.model_fields.items()]
+        models = inner or [each for each in models if part in _words(each, "type", "scheme")] or models
+    return models
+
+
+def _tags(model: type[BaseModel], loc: Sequence[int | str], tag: str) -> list[str]:
+    """The words that tell the models at a location from each other."""
+    reached = _reached(model, loc)
+    if VerifyModel in reached:
+        return list(VERIFY_MODELS)
+    return [word for each in reached for word in _words(each, tag)]
+
+
+def _words(model: type[BaseModel], *tags: str) -> list[str]:
+    fields = model.model_fields
+    return [word for tag in tags if tag in fields for word in get_args(fields[tag].annotation)]
 
 
 def _models(annotation: Any) -> Iterable[type[BaseModel]]:

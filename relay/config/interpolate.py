@@ -10,6 +10,7 @@ from pathlib import Path
 
 from relay.config.nodes import Entry, Interpolated, Items, Leaf, Node, Table, join
 from relay.config.report import Report, nearest, quoted
+from relay.config.used import Used
 
 # `${{` is a dollar sign before a hole, and `$${` writes a literal `${`.
 _REFERENCE = re.compile(r"\$\$\{(?!\{)|\$\{(?!\{)(?P<inside>[^}\n]*)(?P<end>\}?)")
@@ -28,6 +29,7 @@ class Interpolation:
     folder: Path
     allow_unset: bool
     report: Report
+    used: Used
 
     def fill(self, node: Node, key: str = "") -> Node:
         """The same tree with every reference replaced."""
@@ -58,6 +60,7 @@ class Interpolation:
                 continue
             filled = True
             value = self._value(found["inside"] if found["end"] else "", leaf, key)
+            self.used.add_value(value)
             unset = unset or value is None
             pieces.append(STAND_IN if value is None else value)
         pieces.append(text[position:])
@@ -84,6 +87,7 @@ class Interpolation:
         return value
 
     def _file(self, name: str, leaf: Leaf, key: str) -> str | None:
+        self.used.files.append(self.folder / name)
         try:
             with (self.folder / name).open("rb") as file:
                 content = file.read(_BIGGEST_FILE + 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -13,19 +12,21 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from relay.config import assemble, schema
-from relay.config.check import check, route_name
+from relay.config import assemble, destinations, routes, schema, sources
+from relay.config.check import check
+from relay.config.check_destinations import check_destinations
+from relay.config.check_expressions import check_expressions
 from relay.config.document import Document, read_document
 from relay.config.explain import explain
+from relay.config.masks import shown
 from relay.config.model import Configuration
-from relay.config.nodes import Interpolated, Items, Leaf, Node, Table, locate, masked, plain
+from relay.config.nodes import Items, Leaf, Table, locate, plain
 from relay.config.report import Report, describe
+from relay.config.tls import contexts
+from relay.config.used import Used
+from relay.config.values import shown as told
 from relay.errors import ConfigError
 from relay.signatures import Scheme
-
-_MASK = "**********"
-_FALLBACK = re.compile(r":-[^}]*\}")
-_SECRET_HEADER = re.compile(r"authorization|cookie|key|token|secret|signature", re.IGNORECASE)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -36,31 +37,22 @@ def load(path: Path, environ: Mapping[str, str], *, allow_unset: bool = False) -
     With `allow_unset`, variables and secret files that are not there get a stand-in: the result is
     good for checking, not for serving.
     """
-    report = Report()
-    document = read_document(path, environ, report, allow_unset=allow_unset)
-    parsed = _parse(document, report)
+    report, used = Report(), Used()
+    document = read_document(path, environ, report, used, allow_unset=allow_unset)
+    parsed = _parse(document, report, used, allow_unset=allow_unset)
     check(document, report)
+    check_destinations(document, parsed.destinations, report)
+    check_expressions(document, report)
     if report.mistakes:
         raise ConfigError(describe(report.mistakes))
-    return assemble.configuration(parsed, document, path)
+    return assemble.configuration(parsed, used, path)
 
 
 def resolved(path: Path, environ: Mapping[str, str], *, allow_unset: bool = False) -> str:
     """The merged file as YAML, defaults in place, variables by name and secrets masked."""
     load(path, environ, allow_unset=allow_unset)
-    document = read_document(path, environ, Report(), allow_unset=allow_unset)
-    shown = {
-        "sources": masked(document.sources),
-        "destinations": masked(document.destinations),
-        "routes": [_named(node) for node in document.routes.nodes],
-        "retention": masked(document.retention),
-    }
-    for name, source in document.sources.entries.items():
-        _mask_secrets(source.node, shown["sources"][name])
-    for name, destination in document.destinations.entries.items():
-        _mask_headers(destination.node, shown["destinations"][name])
-    filled = {key: value for key, value in shown.items() if value}
-    return yaml.safe_dump(filled, sort_keys=False, allow_unicode=True, width=100)
+    document = read_document(path, environ, Report(), Used(), allow_unset=allow_unset)
+    return yaml.safe_dump(shown(document), sort_keys=False, allow_unicode=True, width=100)
 
 
 def json_schema() -> dict[str, Any]:
@@ -83,29 +75,36 @@ def starter() -> str:
     return resources.files("relay.config").joinpath("starter.yaml").read_text(encoding="utf-8")
 
 
-def _parse(document: Document, report: Report) -> assemble.Parsed:
+def _parse(document: Document, report: Report, used: Used, *, allow_unset: bool) -> assemble.Parsed:
     root = document.root()
     _read(schema.Defaults, root, ("defaults",), report, partial=True)
-    sources = {
-        name: _read(schema.Source, root, ("sources", name), report) for name in document.sources.entries
-    }
-    destinations = {
-        name: _read(schema.Destination, root, ("destinations", name), report)
-        for name in document.destinations.entries
-    }
-    routes = [
-        _read(schema.Route, root, ("routes", index), report) for index in range(len(document.routes.nodes))
-    ]
-    for name, source in sources.items():
-        if source:
-            _check_id(name, source, root, report)
-    retention = _read(schema.Retention, root, ("retention",), report)
+    senders = _named(sources.Source, root, "sources", document.sources, report)
+    receivers = _named(destinations.Destination, root, "destinations", document.destinations, report)
+    for name, source in senders.items():
+        _check_id(name, source, root, report)
+    egress = _read(schema.Egress, root, ("egress",), report)
+    if egress:
+        _check_allow(egress, root, report)
     return assemble.Parsed(
-        sources=MappingProxyType({name: model for name, model in sources.items() if model}),
-        destinations=MappingProxyType({name: model for name, model in destinations.items() if model}),
-        routes=tuple(model for model in routes if model),
-        retention=retention or schema.Retention(),
+        sources=MappingProxyType(senders),
+        destinations=MappingProxyType(receivers),
+        routes=_listed(routes.Route, root, "routes", document.routes, report),
+        egress=egress or schema.Egress(),
+        retention=_read(schema.Retention, root, ("retention",), report) or schema.Retention(),
+        alerts=_listed(schema.Alert, root, "alerts", document.alerts, report),
+        tls=contexts(receivers, root, report, used, allow_unset=allow_unset),
     )
+
+
+def _named(model: type[M], root: Table, section: str, table: Table, report: Report) -> dict[str, M]:
+    """The entries of a section that are as they should be."""
+    read = {name: _read(model, root, (section, name), report) for name in table.entries}
+    return {name: entry for name, entry in read.items() if entry}
+
+
+def _listed(model: type[M], root: Table, section: str, items: Items, report: Report) -> tuple[M, ...]:
+    read = [_read(model, root, (section, index), report) for index in range(len(items.nodes))]
+    return tuple(entry for entry in read if entry)
 
 
 def _read(
@@ -119,7 +118,7 @@ def _read(
         return None
 
 
-def _check_id(name: str, source: schema.Source, root: Table, report: Report) -> None:
+def _check_id(name: str, source: sources.Source, root: Table, report: Report) -> None:
     """Without a key, dedup needs a scheme that tells the provider's own delivery id."""
     scheme = source.verify.build()
     tells = scheme.id_at or type(scheme).identify is not Scheme.identify
@@ -129,33 +128,12 @@ def _check_id(name: str, source: schema.Source, root: Table, report: Report) -> 
         report.add(node.place, message, key=path)
 
 
-def _named(node: Node) -> Any:
-    shown = masked(node)
-    return {"name": route_name(node, written=True), **shown} if isinstance(node, Table) else shown
-
-
-def _mask_secrets(node: Node, shown: Any) -> None:
-    verify = node.get("verify") if isinstance(node, Table) else None
-    secrets = verify.get("secrets") if isinstance(verify, Table) else None
-    if secrets is not None:
-        shown["verify"]["secrets"] = _hidden(secrets)
-
-
-def _mask_headers(node: Node, shown: Any) -> None:
-    headers = node.get("headers") if isinstance(node, Table) else None
-    for name, entry in headers.entries.items() if isinstance(headers, Table) else ():
-        if _SECRET_HEADER.search(name):
-            shown["headers"][name] = _hidden(entry.node)
-
-
-def _hidden(node: Node) -> Any:
-    """References stay, for they say where a secret comes from; what was written out goes."""
-    if isinstance(node, Items):
-        return [_hidden(item) for item in node.nodes]
-    if (
-        isinstance(node, Leaf)
-        and isinstance(node.value, Interpolated)
-        and node.value.written.startswith("${")
-    ):
-        return _FALLBACK.sub(f":-{_MASK}}}", node.value.written)
-    return _MASK
+def _check_allow(egress: schema.Egress, root: Table, report: Report) -> None:
+    """An exception to nothing is most likely meant for a list of all that may be dialled."""
+    denied = (*assemble.ALWAYS_DENIED, *egress.deny)
+    for index, network in enumerate(egress.allow):
+        if not any(network.version == other.version and network.overlaps(other) for other in denied):
+            node, _, path = locate(root, ("egress", "allow", index))
+            found = told(node.value) if isinstance(node, Leaf) else "this network"
+            message = f"{found} is not denied: `allow` makes exceptions to `deny`, and does nothing else"
+            report.add(node.place, message, key=path)

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from relay import retry
 from relay.config.addresses import Network
-from relay.expressions import Program
+from relay.expressions import Program, Template
+from relay.limits import BreakerPolicy
 from relay.model import Headers
-from relay.routing import Route
+from relay.routing import Order, Route
 from relay.signatures import Scheme
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 _LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+", re.ASCII)
+
+ABOUT = (
+    "dead",
+    "lagging",
+    "breaker_open",
+    "paused",
+    "source_silent",
+    "route_error",
+    "rejected",
+    "config_rejected",
+    "disk_low",
+    "ledger",
+)
+"""What operators may be alerted about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +125,22 @@ class Respond:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Handshake:
+    """A question that is answered before any signature and not stored: `when` all hold."""
+
+    when: tuple[Program, ...]
+    status: int
+    content_type: str
+    body: Template = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where events come from. `max_body` and `parse` are bytes; no `allow_ips` means from anywhere."""
+    """Where events come from.
+
+    `max_body` and `parse` are bytes; no `allow_ips` means from anywhere; `rate` is events a second;
+    after `silent_after` seconds without an event operators are alerted.
+    """
 
     name: str
     path: PathPattern
@@ -120,20 +151,129 @@ class Source:
     dedup: DedupRule | None = field(repr=False)
     allow_ips: tuple[Network, ...]
     respond: Respond | None
+    rate: float | None
+    silent_after: float | None
+    handshakes: tuple[Handshake, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BearerAuth:
+    """`Authorization: Bearer`."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasicAuth:
+    """`Authorization: Basic`."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyAuth:
+    """A value in a header or in the query: one of the two names is None."""
+
+    header: str | None
+    query: str | None
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuth2Auth:
+    """Client credentials (RFC 6749, 4.4)."""
+
+    token_url: str = field(repr=False)
+    client_id: str
+    client_secret: str = field(repr=False)
+    scope: str | None
+
+
+Auth = BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """An HTTP API; without a `method`, each delivery goes out by the one it came in by.
+
+    url            a template whose holes stand in path and query; each value is percent-encoded
+    forward_query  whether the sender's query is appended
+    sign           one scheme for each secret: several sign side by side while a secret rolls
+    tls            None for the machine's own certificates
+    """
+
+    url: Template = field(repr=False)
+    method: str | None
+    forward_query: bool
+    headers: Headers = field(repr=False)
+    success: Success = field(repr=False)
+    auth: Auth | None = field(repr=False)
+    sign: tuple[Scheme, ...] = field(repr=False)
+    tls: ssl.SSLContext | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Email:
+    """A mailbox behind an SMTP server; `tls` is `none`, `starttls` or `implicit`."""
+
+    to: tuple[str, ...]
+    sender: str
+    host: str
+    port: int
+    tls: Literal["none", "starttls", "implicit"]
+    username: str | None
+    password: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Celery:
+    """A task of Celery workers; the body goes as text, or as base64."""
+
+    broker: str = field(repr=False)
+    task: str
+    queue: str | None
+    encoding: Literal["text", "base64"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """Where deliveries go; without a `method`, each goes out by the one it came in by."""
+    """Where deliveries go, and how it wants to be treated.
+
+    `rate` is attempts a second; beyond `max_backlog` pending, new deliveries are born dead; without
+    a `breaker` there is none.
+    """
 
     name: str
-    url: str = field(repr=False)
-    method: str | None
-    headers: Headers = field(repr=False)
+    target: Http | Email | Celery
     timeout: Timeout
-    success: Success = field(repr=False)
     retry: retry.Policy
     concurrency: int
+    rate: float | None
+    breaker: BreakerPolicy | None
+    order: Order | None
+    max_backlog: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressRules:
+    """Which addresses may be dialled: none of `deny`, but for those of `allow`.
+
+    `proxy` is a URL, or `environment` for HTTP_PROXY and its like.
+    """
+
+    deny: tuple[Network, ...]
+    allow: tuple[Network, ...]
+    proxy: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRule:
+    """Who is told of what; a destination lags when its oldest delivery waits longer than `lag` seconds."""
+
+    about: frozenset[str]
+    to: tuple[str, ...]
+    lag: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,11 +288,21 @@ class Retention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """Everything that the file says. `digest` is of the files as written, without any secret's value."""
+    """Everything that the file says.
+
+    digest       of the files as written, without any secret's value
+    fingerprint  of that and of every value that was filled in: it changes when a secret does, and is
+                 for comparison only, never shown
+    files        every file that was read: YAML, `${file:…}`, certificates
+    """
 
     sources: Mapping[str, Source]
     destinations: Mapping[str, Destination]
     routes: Mapping[str, tuple[Route, ...]] = field(repr=False)
     retention: Retention
+    egress: EgressRules
+    alerts: tuple[AlertRule, ...]
     digest: str
     path: Path
+    fingerprint: str = field(repr=False)
+    files: tuple[Path, ...] = field(repr=False)

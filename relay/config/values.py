@@ -1,9 +1,9 @@
-"""Durations, sizes, statuses and names: how they are written, and the pydantic types that read them."""
+"""Durations, sizes, rates, statuses, names: how they are written, and the pydantic types that read them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -23,6 +23,8 @@ from relay.config.report import nearest, quoted
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_PER = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_RATE = r"[0-9]{1,9}(\.[0-9]{1,6})?/(s|m|h)"
 _DURATION = r"[0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h|d)"
 _SIZE = r"[0-9]{1,15}(B|KiB|MiB|GiB|TiB)"
 _LONGEST = 10 * 366 * 86400.0
@@ -36,11 +38,17 @@ T = TypeVar("T")
 
 
 class Wrong(ValueError):
-    """A value is not what its key takes; `nearest` is the valid one that looks like it."""
+    """A value is not what its key takes; `nearest` is the valid one that looks like it.
 
-    def __init__(self, message: str, *, nearest: str | None = None) -> None:
+    Where a mapping is refused for one of its keys, `at` is the way to that.
+    """
+
+    def __init__(
+        self, message: str, *, nearest: str | None = None, at: str | tuple[int | str, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.nearest = nearest
+        self.at = (at,) if isinstance(at, str) else at
 
 
 def shown(value: object) -> str:
@@ -86,6 +94,24 @@ def size(value: object) -> int:
     return int(number) * _BYTES[value[len(number) :]]
 
 
+def rate(value: object) -> float:
+    """So many a second, from text such as `100/s`, `600/m` or `10/h`."""
+    expected = "expected a rate such as 100/s, 600/m or 10/h"
+    if not isinstance(value, str) or not re.fullmatch(_RATE, value, re.ASCII):
+        raise Wrong(f"{expected}, found {shown(value)}", nearest=_meant_rate(value))
+    number, _, unit = value.partition("/")
+    if not float(number):
+        raise Wrong(f"{expected}, above zero")
+    return float(number) / _PER[unit]
+
+
+def _meant_rate(value: object) -> str | None:
+    if isinstance(value, Interpolated | bool):
+        return None
+    found = re.fullmatch(r"([0-9]+)(?: ?(?:/|per) ?([smh])[a-z]*)?", str(value), re.ASCII)
+    return f"{found[1]}/{found[2] or 's'}" if found else None
+
+
 def statuses(value: object) -> frozenset[int]:
     """HTTP statuses from `204`, `"2xx"`, `"200-299"` or a list of these."""
     if isinstance(value, list | tuple):
@@ -110,12 +136,21 @@ def _status_bounds(value: object) -> tuple[int, int]:
 
 def method(value: object) -> str:
     """One of the HTTP methods, in capitals."""
-    if isinstance(value, str) and value in METHODS:
+    return one_of(value, METHODS)
+
+
+def one_of(value: object, words: Collection[str]) -> str:
+    """One of the words."""
+    if isinstance(value, str) and value in words:
         return str(value)
-    close = (
-        nearest(value, METHODS) if isinstance(value, str) and not isinstance(value, Interpolated) else None
-    )
-    raise Wrong(f"expected one of {', '.join(METHODS)}, found {shown(value)}", nearest=close)
+    raise Wrong(f"expected one of {', '.join(words)}, found {shown(value)}", nearest=like(value, words))
+
+
+def like(value: object, words: Collection[str]) -> str | None:
+    """The word that a value looks like, unless a variable brought it: then nothing is told of it."""
+    if not isinstance(value, str) or isinstance(value, Interpolated):
+        return None
+    return nearest(value, words)
 
 
 def name(value: object) -> str:
@@ -135,7 +170,9 @@ def literal(value: object) -> str:
     if not isinstance(value, str):
         raise Wrong(f"expected text, found {shown(value)}; put it in quotes")
     if "{{" in value:
-        raise Wrong("no {{ holes }} here: they are filled in a route's transform only")
+        raise Wrong(
+            "no {{ holes }} here: they are filled in a URL, a route's transform and a handshake's answer"
+        )
     return value
 
 
@@ -210,12 +247,13 @@ Duration = Annotated[float, reads(duration, "1s"), _schema("string", pattern=f"^
 Size = Annotated[
     int, reads(size, "1MiB"), _schema(["string", "integer"], pattern=f"^{_SIZE}$" + _OR_VARIABLE)
 ]
+Rate = Annotated[float, reads(rate, "1/s"), _schema("string", pattern=f"^{_RATE}$" + _OR_VARIABLE)]
 Method = Annotated[str, reads(method, "POST"), _schema("string", enum=list(METHODS))]
 Name = Annotated[str, reads(name, "unset"), _schema("string", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
 Literally = Annotated[str, reads(literal, "unset"), _schema("string")]
 Statuses = Annotated[
     frozenset[int],
-    reads(statuses, "2xx"),
+    reads(statuses, []),
     WithJsonSchema({"anyOf": [*_STATUS_SCHEMA["anyOf"], {"type": "array", "items": _STATUS_SCHEMA}]}),
 ]
 Whole = Annotated[int, BeforeValidator(_numeric)]

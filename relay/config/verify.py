@@ -23,6 +23,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from relay.config.addresses import HeaderName
 from relay.config.base import Model, Positive
+from relay.config.interpolate import STAND_IN
 from relay.config.nodes import Interpolated
 from relay.config.report import nearest
 from relay.config.values import OneOrMany, Wrong, shown
@@ -39,6 +40,7 @@ def _filled(value: object) -> object:
 
 
 Secrets = Annotated[tuple[SecretStr, ...], OneOrMany(), BeforeValidator(_filled)]
+Texts = Annotated[tuple[str, ...], OneOrMany()]
 
 
 class VerifyModel(Model):
@@ -52,7 +54,13 @@ class VerifyModel(Model):
     def build(self) -> Scheme:
         """The scheme itself; ValueError where its options do not go together."""
         options = {name: _option(getattr(self, name)) for name in self.model_fields_set - {"scheme"}}
-        return build(self.scheme, options)
+        try:
+            return build(self.scheme, options)
+        except ValueError:
+            if any(STAND_IN in secret for secret in self._secrets()):
+                # Only `check --allow-unset` comes here: no stand-in can be a key of every kind.
+                return build("bearer", {"secrets": [STAND_IN.encode()]})
+            raise
 
     @model_validator(mode="after")
     def _builds(self) -> Self:
@@ -62,15 +70,20 @@ class VerifyModel(Model):
             raise Wrong(self._without_secrets(str(error))) from None
         return self
 
+    def _secrets(self) -> list[str]:
+        """Every plain secret among the options."""
+        values = [getattr(self, name) for name in self.model_fields_set]
+        listed = [item for value in values if isinstance(value, tuple) for item in value]
+        return [item.get_secret_value() for item in listed if isinstance(item, SecretStr)]
+
     def _without_secrets(self, text: str) -> str:
-        secrets = [secret.get_secret_value() for secret in getattr(self, "secrets", ())]
-        shows = any(secret in text for secret in secrets)
+        shows = any(secret in text for secret in self._secrets())
         return f"the options of {self.scheme} do not go together" if shows else text
 
 
 def _option(value: object) -> object:
     if isinstance(value, tuple):
-        return [secret.get_secret_value().encode() for secret in value]
+        return [item.get_secret_value().encode() if isinstance(item, SecretStr) else item for item in value]
     return value
 
 
@@ -78,6 +91,7 @@ def _field(option: Option) -> tuple[Any, Any]:
     kinds: Mapping[OptionType, Any] = {
         OptionType.SECRETS: Secrets,
         OptionType.TEXT: str,
+        OptionType.TEXTS: Texts,
         OptionType.HEADER: HeaderName,
         OptionType.DURATION: Positive,
         OptionType.CHOICE: Literal[option.choices],

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 from relay.clock import Clock
-from relay.config import Configuration, Destination
-from relay.egress import Egress, Result, outbound_headers
+from relay.config import Configuration, Destination, Source
+from relay.egress import Egress
+from relay.egress.parcel import Parcel
+from relay.egress.result import Result
 from relay.errors import ExpressionError, RelayError
+from relay.expressions import View
 from relay.journal import Journal, Settlement
-from relay.model import Attempt, Decision, Delivery, DeliveryState, Event, Outcome, Rendered
+from relay.model import Attempt, Decision, Delivery, DeliveryState, Event, Outcome, Rendered, Standing
 from relay.retry import Verdict, decide
 from relay.routing import Route, view_of
 from relay.telemetry import Telemetry
@@ -21,6 +25,8 @@ _STATES = {
     Decision.RETRY: DeliveryState.PENDING,
     Decision.DEAD: DeliveryState.DEAD,
 }
+_PARSE_LIMIT = 1024 * 1024
+"""Bytes of a body that expressions parse where the event's source says nothing, as that of an alert."""
 
 
 class TransformMissing(RelayError):
@@ -29,12 +35,17 @@ class TransformMissing(RelayError):
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One attempt, made and not yet written down; times in Unix seconds."""
+    """One attempt, made, judged and not yet written down; times in Unix seconds.
+
+    `finished` counts it, where it counts.
+    """
 
     started: float
     ended: float
     result: Result
     rendered: Rendered | None
+    finished: int
+    verdict: Verdict
 
 
 class Courier:
@@ -50,21 +61,27 @@ class Courier:
         clock: Clock,
         rng: random.Random,
     ) -> None:
-        self._sources = configuration.sources
-        self._routes: Mapping[tuple[str, str], Route] = {
-            (source, route.name): route for source, routes in configuration.routes.items() for route in routes
-        }
+        self.replace(configuration)
         self._journal = journal
         self._egress = egress
         self._telemetry = telemetry
         self._clock = clock
         self._rng = rng
 
-    async def attempt(self, event: Event, delivery: Delivery, destination: Destination) -> Tried:
+    def replace(self, configuration: Configuration) -> None:
+        """Take another configuration; attempts under way end by the one that they began with."""
+        self._sources: Mapping[str, Source] = configuration.sources
+        self._routes: Mapping[tuple[str, str], Route] = {
+            (source, route.name): route for source, routes in configuration.routes.items() for route in routes
+        }
+
+    async def attempt(
+        self, event: Event, delivery: Delivery, destination: Destination, standing: Standing
+    ) -> Tried:
         """Try once; whatever goes wrong is in the result, but for a transform that has gone."""
         started = self._clock.now()
         rendered = delivery.rendered
-        if self._is_expired(delivery, destination, started):
+        if _is_expired(delivery, destination, standing, started):
             result = Result(outcome=Outcome.EXPIRED, error="max_age passed while it waited")
         else:
             try:
@@ -77,12 +94,26 @@ class Courier:
             except Exception as error:  # noqa: BLE001 - a bug here is retried like a failure there
                 self._telemetry.internal_error(where="attempt", error=error, delivery_id=delivery.id)
                 result = Result(outcome=Outcome.INTERRUPTED, error=f"internal error: {type(error).__name__}")
-        return Tried(started=started, ended=self._clock.now(), result=result, rendered=rendered)
-
-    @staticmethod
-    def _is_expired(delivery: Delivery, destination: Destination, now: float) -> bool:
-        """Whether it waited too long; a first attempt is made however late it is."""
-        return delivery.finished > 0 and now >= delivery.age_from + destination.retry.max_age
+        ended = self._clock.now()
+        finished = delivery.finished + (result.outcome is not Outcome.EXPIRED)
+        verdict = decide(
+            destination.retry,
+            outcome=result.outcome,
+            status=result.status,
+            finished=finished,
+            age_from=_age_from(delivery, standing, ended),
+            now=ended,
+            retry_after=result.retry_after,
+            random=self._rng.random,
+        )
+        return Tried(
+            started=started,
+            ended=ended,
+            result=result,
+            rendered=rendered,
+            finished=delivery.finished if verdict.pauses else finished,
+            verdict=verdict,
+        )
 
     def _rendered(self, event: Event, delivery: Delivery) -> Rendered | None:
         if delivery.rendered is not None:
@@ -92,47 +123,36 @@ class Courier:
             raise TransformMissing("the route has left the file, and with it the transform; put it back")
         if route is None or route.transform is None:
             return None
-        source = self._sources[delivery.source]
-        view = view_of(event, source.path.match(event.path) or {}, source.parse)
-        return route.transform.render(view, event.headers, source.scheme.mac_headers)
+        return route.transform.render(
+            self._view(event), event.headers, self._sources[delivery.source].scheme.mac_headers
+        )
+
+    def _view(self, event: Event) -> View:
+        source = self._sources.get(event.source)
+        if source is None:
+            return view_of(event, {}, _PARSE_LIMIT)
+        return view_of(event, source.path.match(event.path) or {}, source.parse)
 
     async def _send(
         self, event: Event, delivery: Delivery, destination: Destination, rendered: Rendered | None
     ) -> Result:
         source = self._sources.get(event.source)
-        headers, note = outbound_headers(
-            event,
-            delivery,
-            extra=destination.headers,
+        parcel = Parcel(
+            event=event,
+            delivery=delivery,
             rendered=rendered,
-            secret_headers=source.scheme.secret_headers if source else frozenset(),
+            secret_headers=frozenset() if source is None else source.scheme.secret_headers,
+            view=partial(self._view, event),
         )
-        result = await self._egress.attempt(
-            method=destination.method or event.method,
-            url=destination.url,
-            headers=headers,
-            body=event.body if rendered is None else rendered.body,
-            timeout=destination.timeout,
-            success=destination.success,
-        )
-        return result if note is None else replace(result, note="; ".join(filter(None, (note, result.note))))
+        return await self._egress.send(parcel, destination)
 
-    async def settle(
-        self, event: Event, delivery: Delivery, destination: Destination, tried: Tried
-    ) -> float | None:
-        """Write down how it went and what follows; returns when the next attempt is due, if there is one."""
-        result = tried.result
-        finished = delivery.finished + (result.outcome is not Outcome.EXPIRED)
-        verdict = decide(
-            destination.retry,
-            outcome=result.outcome,
-            status=result.status,
-            finished=finished,
-            age_from=delivery.age_from,
-            now=tried.ended,
-            retry_after=result.retry_after,
-            random=self._rng.random,
-        )
+    async def settle(self, event: Event, delivery: Delivery, tried: Tried) -> tuple[float | None, bool]:
+        """Write down how it went and what follows.
+
+        Returns when the next attempt is due, if there is one, and whether the next delivery of its
+        order lane is due now.
+        """
+        result, verdict = tried.result, tried.verdict
         attempt = Attempt(
             delivery_id=delivery.id,
             number=delivery.attempts,
@@ -151,13 +171,13 @@ class Courier:
                 attempt=attempt,
                 state=_STATES[verdict.decision],
                 due_at=verdict.due_at,
-                finished=finished,
+                finished=tried.finished,
                 rendered=tried.rendered if delivery.rendered is None else None,
                 reason=verdict.reason,
             )
         )
-        self._tell(event, delivery, attempt, verdict, settled=settled)
-        return verdict.due_at if settled else None
+        self._tell(event, delivery, attempt, verdict, settled=settled.done)
+        return verdict.due_at if settled.done else None, settled.promoted
 
     def _tell(
         self, event: Event, delivery: Delivery, attempt: Attempt, verdict: Verdict, *, settled: bool
@@ -175,3 +195,14 @@ class Courier:
         )
         if verdict.decision is Decision.DEAD:
             told.delivery_dead(event=event, delivery=delivery, attempt=attempt, reason=verdict.reason)
+
+
+def _age_from(delivery: Delivery, standing: Standing, now: float) -> float:
+    """When the delivery's age began, had the pauses since not been; by the clock that `now` is by."""
+    paused = 0.0 if standing.paused_at is None else max(0.0, now - standing.paused_at)
+    return delivery.age_from + (standing.paused_for + paused)
+
+
+def _is_expired(delivery: Delivery, destination: Destination, standing: Standing, now: float) -> bool:
+    """Whether it waited too long; a first attempt is made however late it is."""
+    return delivery.finished > 0 and now >= _age_from(delivery, standing, now) + destination.retry.max_age

@@ -11,31 +11,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from relay.clock import Clock
-from relay.config import Destination
-from relay.dispatch.courier import Courier, TransformMissing
+from relay.config import Configuration, Destination
+from relay.dispatch.claimer import Claimer
+from relay.dispatch.courier import Courier, TransformMissing, Tried
+from relay.dispatch.gate import Gate
+from relay.dispatch.standings import Standings
 from relay.errors import JournalUnavailable
 from relay.journal import Claim, Journal
-from relay.limits import Slots
-from relay.model import Delivery, Event
+from relay.model import Delivery, Event, Standing
 from relay.telemetry import Telemetry
-
-POLL = 1.0
-"""Seconds between looks into the journal for what others (the command line, a rescue) made due."""
 
 RELEASE_WITHIN = 1.0
 """Seconds that the end waits for a journal that takes no writes; the next process rescues then."""
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One destination on its way: its slots, and the bell that wakes its claimer."""
-
-    destination: Destination
-    slots: Slots
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Dispatcher:
@@ -54,38 +43,66 @@ class Dispatcher:
         self._journal = journal
         self._telemetry = telemetry
         self._clock = clock
-        self._lanes = {one.name: _Lane(one, Slots(one.concurrency)) for one in destinations}
+        self._standings = Standings(journal=journal, telemetry=telemetry, clock=clock)
+        # A gate stays when its destination has left the file: what is under way still needs it.
+        self._gates: dict[str, Gate] = {}
+        self._claimer = Claimer(
+            self._gates,
+            self._take,
+            standings=self._standings,
+            journal=journal,
+            telemetry=telemetry,
+            clock=clock,
+        )
         self._held: dict[str, Delivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._suspect_in_flight = False
+        self._started = False
         self._draining = False
         self._abandoned = False
+        for destination in destinations:
+            self._open_gate(destination)
 
     # What ingest asks for.
 
     def reserve(self, destination: str) -> bool:
         """Take a slot for an event that is about to be stored; False where others must go first."""
-        return not self._draining and self._lanes[destination].slots.reserve(self._clock.now())
+        return not self._draining and self._gates[destination].admit(self._clock.now())
 
     def unreserve(self, destination: str) -> None:
         """Give back a slot whose event was not stored as planned."""
-        self._free_slot(self._lanes[destination])
+        self._gates[destination].leave()
 
     def nudge(self, destination: str) -> None:
         """Say that one more delivery of this destination waits in the journal."""
-        lane = self._lanes.get(destination)
-        if lane is not None:
-            lane.slots.waiting += 1
-            lane.wake.set()
+        gate = self._gates.get(destination)
+        if gate is not None:
+            gate.note_waiting()
+
+    def wake(self, destination: str) -> None:
+        """Say that any number of deliveries of this destination may be due."""
+        gate = self._gates.get(destination)
+        if gate is not None:
+            gate.look()
+
+    def standing(self, destination: str) -> Standing:
+        """What keeps a destination's deliveries back, as far as this process knows."""
+        gate = self._gates.get(destination)
+        return self._standings.of(destination) if gate is None else gate.standing
 
     async def run(self, event: Event, deliveries: Sequence[Delivery]) -> None:
         """First attempts of one event's born-owned deliveries, side by side; never raises."""
         for delivery in deliveries:
             self._held[delivery.id] = delivery
-        if len(deliveries) == 1:
-            await self._deliver(event, deliveries[0])
-        else:
-            await asyncio.gather(*(self._deliver(event, delivery) for delivery in deliveries))
+        try:
+            if len(deliveries) == 1:
+                await self._deliver(event, deliveries[0])
+            else:
+                await asyncio.gather(*(self._deliver(event, delivery) for delivery in deliveries))
+        except asyncio.CancelledError:
+            # The loop ends over an outage, with outcomes unwritten: a rescue follows, and the server
+            # that runs this would log a traceback.
+            if not self._abandoned:
+                raise
 
     @property
     def held(self) -> frozenset[str]:
@@ -94,15 +111,31 @@ class Dispatcher:
 
     # Its life.
 
-    def start(self) -> None:
-        """Begin to claim what is due."""
-        for lane in self._lanes.values():
-            self._spawn(self._claim_forever(lane))
-        self._spawn(self._poll_forever())
+    async def start(self) -> None:
+        """Learn which destinations are held back, and begin to claim what is due."""
+        with contextlib.suppress(JournalUnavailable):
+            await self._standings.read(self._gates.values(), tell=False)
+        self._started = True
+        for gate in self._gates.values():
+            self._start_claiming(gate)
+        self._spawn(self._claimer.poll_forever())
+
+    def replace(self, configuration: Configuration) -> None:
+        """Take other destinations at once; what is under way ends by the one that it began with."""
+        for name, gate in self._gates.items():
+            if name not in configuration.destinations:
+                gate.retire()
+        for name, destination in configuration.destinations.items():
+            known = self._gates.get(name)
+            if known is None:
+                self._open_gate(destination)
+            else:
+                known.adopt(destination)
+                self._start_claiming(known)
 
     async def drain(self, grace: float) -> int:
         """Claim nothing more, give attempts `grace` seconds, release the rest; how many those are."""
-        self._draining = True
+        self._draining = self._claimer.draining = True
         deadline = self._clock.now() + grace
         while self._held and self._clock.now() < deadline:  # noqa: ASYNC110 - once in a life
             await asyncio.sleep(0.02)
@@ -117,123 +150,66 @@ class Dispatcher:
                     await self._journal.release(unfinished, interrupted=True)
         return len(unfinished)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _open_gate(self, destination: Destination) -> None:
+        gate = Gate(destination, self._standings.of(destination.name))
+        self._gates[destination.name] = gate
+        self._start_claiming(gate)
+
+    def _start_claiming(self, gate: Gate) -> None:
+        if self._started and not self._draining and (gate.claimer is None or gate.claimer.done()):
+            gate.claimer = self._spawn(self._claimer.claim_forever(gate))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    # Claiming.
-
-    async def _claim_forever(self, lane: _Lane) -> None:
-        while not self._draining:
-            await self._wait_for_work(lane)
-            try:
-                await self._claim(lane)
-            except JournalUnavailable:
-                lane.slots.unsure = True
-                await asyncio.sleep(POLL)
-            except Exception as error:  # noqa: BLE001 - a lane must outlive whatever its claim met
-                self._telemetry.internal_error(where="claim", error=error)
-                lane.slots.unsure = True
-                await asyncio.sleep(POLL)
-
-    async def _wait_for_work(self, lane: _Lane) -> None:
-        while True:
-            lane.wake.clear()
-            now = self._clock.now()
-            is_due = lane.slots.is_due(now)
-            if is_due and lane.slots.free > 0:
-                return
-            next_due = lane.slots.next_due
-            pause = None if is_due or next_due is None else next_due - now
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(lane.wake.wait(), pause)
-
-    async def _claim(self, lane: _Lane) -> None:
-        unsure, asked = lane.slots.unsure, lane.slots.begin_claim()
-        claims: Sequence[Claim] = ()
-        try:
-            claims = await self._journal.claim(lane.destination.name, asked)
-        finally:
-            lane.slots.end_claim(asked=asked, got=len(claims))
-        for claim in claims:
-            self._take(claim)
-        if unsure and len(claims) == asked:
-            lane.slots.unsure = True
-        elif unsure:
-            await self._look((lane.destination.name,))
+    # Delivering.
 
     def _take(self, claim: Claim) -> None:
         self._held[claim.delivery.id] = claim.delivery
         self._spawn(self._deliver(claim.event, claim.delivery))
-
-    async def _look(self, names: Iterable[str]) -> None:
-        """Learn from the journal when the next delivery of each destination is due."""
-        for name, due in (await self._journal.due(names)).items():
-            if due is not None:
-                lane = self._lanes[name]
-                lane.slots.note_oldest(due, self._clock.now(), patience=POLL)
-                lane.wake.set()
-
-    async def _poll_forever(self) -> None:
-        while not self._draining:
-            await asyncio.sleep(POLL)
-            try:
-                await self._look(tuple(self._lanes))
-                await self._claim_suspect()
-            except JournalUnavailable:
-                continue
-            except Exception as error:  # noqa: BLE001 - the poll must outlive whatever it met
-                self._telemetry.internal_error(where="poll", error=error)
-
-    async def _claim_suspect(self) -> None:
-        """Try one delivery that lost its owner twice; one at a time, since it may kill the process."""
-        for name, lane in self._lanes.items():
-            if self._suspect_in_flight or self._draining:
-                return
-            if lane.slots.free <= 0:
-                continue
-            for claim in await self._journal.claim(name, 1, suspect=True):
-                lane.slots.in_flight += 1
-                self._suspect_in_flight = True
-                self._take(claim)
-
-    # Delivering.
 
     async def _deliver(self, event: Event, delivery: Delivery) -> None:
         """One attempt and its end; whatever happens in it, nothing is raised.
 
         The slot is given back before the end is written: it limits requests, not commits.
         """
-        lane = self._lanes[delivery.destination]
+        gate = self._gates[delivery.destination]
+        due_at, promoted = None, False
         try:
             try:
-                tried = await self._courier.attempt(event, delivery, lane.destination)
+                tried = await self._courier.attempt(event, delivery, gate.destination, gate.standing)
             finally:
-                self._free_slot(lane)
+                gate.release()
             if not self._abandoned:
-                due_at = await self._courier.settle(event, delivery, lane.destination, tried)
-                self._settled(lane, delivery, due_at)
+                if gate.minds(delivery.id, tried.result.outcome):
+                    await self._note(gate, delivery, tried)
+                due_at, promoted = await self._courier.settle(event, delivery, tried)
         except TransformMissing as error:
             self._telemetry.route_error(event=event, route=delivery.route, error=str(error))
-            await self._journal.release((delivery,), interrupted=False, due_at=None)
-            self._settled(lane, delivery, None)
+            with contextlib.suppress(JournalUnavailable):
+                await self._journal.release((delivery,), interrupted=False, due_at=None)
         except JournalUnavailable:
             # Closed before the end was written, as at the end of an outage's drain: a rescue follows.
-            self._settled(lane, delivery, None)
+            pass
         except Exception as error:  # noqa: BLE001 - one delivery's bug must not reach its neighbours
             self._telemetry.internal_error(where="deliver", error=error, delivery_id=delivery.id)
-            self._settled(lane, delivery, None)
+        self._settled(gate, delivery, due_at, promoted=promoted)
 
-    def _settled(self, lane: _Lane, delivery: Delivery, due_at: float | None) -> None:
+    async def _note(self, gate: Gate, delivery: Delivery, tried: Tried) -> None:
+        try:
+            await self._standings.note(gate, delivery, tried)
+        except Exception as error:  # noqa: BLE001 - the outcome must be written whatever follows from it
+            self._telemetry.internal_error(where="standings", error=error, delivery_id=delivery.id)
+
+    def _settled(self, gate: Gate, delivery: Delivery, due_at: float | None, *, promoted: bool) -> None:
         self._held.pop(delivery.id, None)
+        gate.end_probe(delivery.id)
         if delivery.is_suspect:
-            self._suspect_in_flight = False
+            self._claimer.suspect_in_flight = False
+        if promoted:
+            gate.note_waiting()
         if due_at is not None:
-            lane.slots.note_due(due_at)
-            lane.wake.set()
-
-    def _free_slot(self, lane: _Lane) -> None:
-        lane.slots.release()
-        if lane.slots.waiting or lane.slots.unsure:
-            lane.wake.set()
+            gate.note_due(due_at)

@@ -1,7 +1,10 @@
 """Out to the downstreams: one attempt, one outcome."""
 
-from relay.egress.attempt import Egress, Result
+from relay.egress.attempt import Egress
+from relay.egress.guard import BlockedAddress, Guard
 from relay.egress.headers import outbound_headers
+from relay.egress.parcel import Parcel
+from relay.egress.result import Result
 from relay.egress.transport import AiohttpTransport
 
-__all__ = ["AiohttpTransport", "Egress", "Result", "outbound_headers"]
+__all__ = ["AiohttpTransport", "BlockedAddress", "Egress", "Guard", "Parcel", "Result", "outbound_headers"]

@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import re
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from types import TracebackType
-from typing import Self
-from urllib.parse import unquote_to_bytes
+from typing import TYPE_CHECKING, Self, assert_never
 
 import httpx
 
-from relay.config.model import Timeout
-from relay.egress.transport import AiohttpTransport, DnsError, TlsError
-from relay.model import Headers, Outcome
+from relay.config.model import Celery, Destination, EgressRules, Email, Http, Success, Timeout
+from relay.egress.exchange import Answer, exchange, read
+from relay.egress.faults import BlockedError, DnsError, TlsError
+from relay.egress.guard import Guard
+from relay.egress.headers import outbound_headers
+from relay.egress.parcel import Parcel
+from relay.egress.proxy import Proxies
+from relay.egress.request import Plan
+from relay.egress.result import Result
+from relay.egress.transport import AiohttpTransport
+from relay.egress.words import escape
+from relay.errors import ExpressionError, FetchFailed
+from relay.model import Outcome
 from relay.retry import parse_retry_after
 
-_READ_LIMIT = 64 * 1024
-_KEPT = 4 * 1024
-_ERROR_LIMIT = 200
-# With an empty body these say nothing about it; all others, that its length is zero (RFC 9110 8.6).
-_BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """How an attempt ended: `status` where one came, else `error`; `note` is a remark on what worked.
-
-    `response` is the start of the body, undecoded; `retry_after` is in seconds.
-    """
-
-    outcome: Outcome
-    status: int | None = None
-    error: str | None = None
-    response: bytes = b""
-    note: str | None = None
-    retry_after: float | None = None
+if TYPE_CHECKING:
+    from relay.egress.tasks import Tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +39,28 @@ class _Fault:
     error: str
 
 
-@dataclass(slots=True)
-class _Answer:
-    """What has come back so far; it is filled while the deadline runs, and judged when it ends."""
-
-    status: int | None = None
-    headers: httpx.Headers | None = None
-    body: bytes = b""
-    note: str | None = None
-
-
 class Egress:
-    """Makes attempts over one transport; enter it in the loop that will use it."""
+    """Makes attempts by the rules of `egress`; enter it in the loop that will use it.
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._transport = AiohttpTransport() if transport is None else transport
+    Without `transport` it dials itself; `nameservers` and `tls` are then asked in place of the machine's
+    own name servers and certificates.
+    """
+
+    def __init__(
+        self,
+        rules: EgressRules,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        nameservers: Sequence[str] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._rules = rules
+        self._guard = Guard(rules)
+        self._transport = transport or AiohttpTransport(
+            guard=self._guard, proxies=Proxies(rules.proxy), nameservers=nameservers, ssl_context=tls
+        )
+        self._plans: dict[int, Plan] = {}
+        self._tasks: Tasks | None = None
 
     async def __aenter__(self) -> Self:
         """Open the transport."""
@@ -79,62 +74,118 @@ class Egress:
         traceback: TracebackType | None,
     ) -> None:
         """Close the transport and its connections."""
+        self.forget()
         await self._transport.__aexit__(exc_type, exc_value, traceback)
 
-    async def attempt(
-        self,
-        *,
-        method: str,
-        url: httpx.URL | str,
-        headers: Headers,
-        body: bytes,
-        timeout: Timeout,  # noqa: ASYNC109 - two deadlines in one value, kept by asyncio.timeout below
-        success: Callable[[int], bool],
-    ) -> Result:
-        """Send one request and return how it went; raises nothing but `CancelledError`.
+    def replace(self, rules: EgressRules) -> None:
+        """Dial by these rules from now on; what is under way ends by the old ones."""
+        self.forget()
+        if rules == self._rules:
+            return
+        self._rules, self._guard = rules, Guard(rules)
+        if isinstance(self._transport, AiohttpTransport):
+            self._transport.replace(guard=self._guard, proxies=Proxies(rules.proxy))
 
-        Status and headers decide once they are in; the body is read as far as deadline and limit allow.
+    def forget(self) -> None:
+        """Drop what is kept for destinations, tokens too; those still there are worked out anew."""
+        self._plans.clear()
+        if self._tasks is not None:
+            self._tasks.close()
+            self._tasks = None
+
+    async def send(self, parcel: Parcel, destination: Destination) -> Result:
+        """Make one attempt and return how it went; raises ExpressionError of a hole in the URL, no more."""
+        match destination.target:
+            case Http() as http:
+                return await self._request(http, parcel, destination.timeout)
+            case Email() as email:
+                return await self._mail(email, parcel, destination.timeout)
+            case Celery() as celery:
+                return await self._task(celery, parcel, destination.timeout)
+            case _:
+                assert_never(destination.target)
+
+    async def fetch(
+        self,
+        url: str,
+        *,
+        timeout: float = 2.0,  # noqa: ASYNC109 - kept by asyncio.timeout below
+        limit: int = 64 * 1024,
+        method: str = "GET",
+    ) -> bytes:
+        """Get a document that Relay itself needs, of at most `limit` bytes, by https and no redirect.
+
+        Raises FetchFailed, which names the host alone.
         """
-        answer = _Answer()
+        host = "a URL that is none"
+        try:
+            parsed = httpx.URL(url)
+            host = parsed.host
+            if parsed.scheme != "https":
+                raise FetchFailed(f"{host}: not fetched, since its URL is not https")  # noqa: TRY301 - one report for all
+            request = httpx.Request(
+                method, parsed, headers=[(b"accept", b"*/*")], stream=httpx.ByteStream(b"")
+            )
+            async with asyncio.timeout(timeout):
+                response = await self._transport.handle_async_request(request)
+                body = await read(response, limit)
+        except FetchFailed:
+            raise
+        except TimeoutError:
+            raise FetchFailed(f"{host}: not finished within {timeout:g} s") from None
+        except Exception as error:
+            raise FetchFailed(f"{host}: {_fault(error).error}") from error
+        if response.status_code != httpx.codes.OK:
+            raise FetchFailed(f"{host}: HTTP {response.status_code}")
+        if body is None:
+            raise FetchFailed(f"{host}: more than {limit:,} bytes")
+        return body
+
+    async def _mail(self, email: Email, parcel: Parcel, timeout: Timeout) -> Result:  # noqa: ASYNC109 - a value
+        from relay.egress import mail  # noqa: PLC0415 - few send mail, and its library costs memory
+
+        return await mail.send(email, parcel, timeout=timeout, guard=self._guard)
+
+    async def _task(self, celery: Celery, parcel: Parcel, timeout: Timeout) -> Result:  # noqa: ASYNC109 - a value
+        if self._tasks is None:
+            from relay.egress.tasks import Tasks  # noqa: PLC0415 - few have it, and it costs 30 MB
+
+            self._tasks = Tasks()
+        return await self._tasks.send(celery, parcel, timeout=timeout)
+
+    async def _request(self, http: Http, parcel: Parcel, timeout: Timeout) -> Result:  # noqa: ASYNC109 - a value
+        """Send one request. Status and headers decide once they are in; the body is best effort."""
+        answer = Answer()
         fault: _Fault | None = None
+        headers, note = outbound_headers(
+            parcel.event,
+            parcel.delivery,
+            extra=http.headers,
+            rendered=parcel.rendered,
+            secret_headers=parcel.secret_headers,
+        )
         try:
             async with asyncio.timeout(timeout.total):
-                request = _request(method, url, headers, body, timeout.connect)
-                await _exchange(self._transport, request, answer)
+                plan = self._plans.get(id(http))
+                if plan is None:
+                    plan = self._plans[id(http)] = Plan.of(http, timeout)
+                await exchange(self._transport, plan.request(parcel, headers), plan.auth, answer)
         except TimeoutError:
             fault = _Fault(Outcome.TIMEOUT, f"not finished within {timeout.total:g} s")
+        except ExpressionError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, this delivery has to go on
             fault = _fault(error)
-        return _result(answer, fault, success)
+        return _result(answer, fault, http.success, note)
 
 
-async def _exchange(transport: httpx.AsyncBaseTransport, request: httpx.Request, answer: _Answer) -> None:
-    """Send the request; note status and headers, then at most `_READ_LIMIT` bytes of the body."""
-    response = await transport.handle_async_request(request)
-    answer.status = response.status_code
-    answer.headers = response.headers
-    stream = response.stream
-    if not isinstance(stream, httpx.AsyncByteStream):
-        raise TypeError("the transport's response cannot be read asynchronously")
-    size = 0
-    try:
-        async for chunk in stream:
-            size += len(chunk)
-            if len(answer.body) < _KEPT:
-                answer.body = (answer.body + chunk)[:_KEPT]
-            if size > _READ_LIMIT:
-                answer.note = f"response body: more than {_READ_LIMIT // 1024} KiB, the rest was not read"
-                break
-    finally:
-        await stream.aclose()
-
-
-def _result(answer: _Answer, fault: _Fault | None, success: Callable[[int], bool]) -> Result:
-    """Judge by the status where there is one, by the fault where there is none."""
+def _result(answer: Answer, fault: _Fault | None, success: Success, sent: str | None) -> Result:
+    """Judge by the status where there is one, by the fault where there is none; `sent` is a remark."""
     if answer.status is None or answer.headers is None:
         fault = fault or _Fault(Outcome.READ_ERROR, "no answer")
-        return Result(outcome=fault.outcome, error=fault.error)
-    note = answer.note if fault is None else f"response body: {fault.error}"
+        return Result(outcome=fault.outcome, error=fault.error, note=sent)
+    came = answer.note if fault is None else f"response body: {fault.error}"
+    note = "; ".join(filter(None, (sent, came))) or None
     if success(answer.status):
         return Result(outcome=Outcome.DELIVERED, status=answer.status, response=answer.body, note=note)
     wish = answer.headers.get("retry-after")
@@ -151,6 +202,8 @@ def _result(answer: _Answer, fault: _Fault | None, success: Callable[[int], bool
 def _fault(error: Exception) -> _Fault:
     """Name an error; only what a transport says of itself is quoted, since other texts may hold the URL."""
     match error:
+        case BlockedError() | httpx.ConnectError(__cause__=BlockedError()):
+            outcome = Outcome.BLOCKED_ADDRESS
         case DnsError():
             outcome = Outcome.DNS_ERROR
         case TlsError():
@@ -165,42 +218,4 @@ def _fault(error: Exception) -> _Fault:
             return _Fault(Outcome.CONNECT_ERROR, "the URL is not valid")
         case _:
             return _Fault(Outcome.READ_ERROR, f"unexpected {type(error).__name__}")
-    return _Fault(outcome, _escape(str(error)) or type(error).__name__)
-
-
-def _escape(text: str) -> str:
-    """Make a text one short line that no terminal obeys."""
-    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)[:_ERROR_LIMIT]
-
-
-def _request(
-    method: str, url: httpx.URL | str, headers: Headers, body: bytes, connect: float | None
-) -> httpx.Request:
-    """Build the request with nothing in it but what is given, and the length of its body.
-
-    Credentials in the URL become an `Authorization`, unless there is one, as every client does it.
-    """
-    target, authorization = _target(url)
-    raw = list(headers)
-    if body or method not in _BODILESS:
-        raw.append((b"content-length", b"%d" % len(body)))
-    if authorization is not None and all(name != b"authorization" for name, _ in headers):
-        raw.append((b"authorization", authorization))
-    return httpx.Request(
-        method,
-        target,
-        headers=raw,
-        stream=httpx.ByteStream(body),
-        extensions={"timeout": {"connect": connect}},
-    )
-
-
-@lru_cache(maxsize=1024)
-def _target(url: httpx.URL | str) -> tuple[httpx.URL, bytes | None]:
-    """Parse a URL once, and take its credentials out."""
-    parsed = httpx.URL(url)
-    if not parsed.userinfo:
-        return parsed, None
-    user, _, password = parsed.userinfo.partition(b":")
-    credentials = base64.b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password))
-    return parsed.copy_with(username=None, password=None), b"Basic " + credentials
+    return _Fault(outcome, escape(str(error)) or type(error).__name__)

@@ -1,4 +1,4 @@
-"""httpx's transport interface over an aiohttp session: what httpx asks for, at aiohttp's price.
+"""httpx's transport interface over aiohttp sessions: what httpx asks for, at aiohttp's price.
 
 Nothing is added, changed, followed, stored or tried again on the way; aiohttp's habits are switched off
 one by one below. Errors leave as httpx's own, with a text that holds host and port but never the URL.
@@ -6,9 +6,12 @@ one by one below. Errors leave as httpx's own, with a text that holds host and p
 
 from __future__ import annotations
 
+import asyncio
 import io
+import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +20,10 @@ import aiohttp
 import httpx
 import yarl
 from multidict import CIMultiDict, istr
+
+from relay.egress.faults import BlockedError, BrokenConnectionError, translate
+from relay.egress.guard import BlockedAddress, Guard, watch
+from relay.egress.proxy import Proxies
 
 # Servers close idle connections after 5 s where nobody set it (uvicorn, Node); a request on a connection
 # that is just being closed fails, and Relay tries nothing twice by itself.
@@ -30,58 +37,41 @@ _NEEDED = (istr("host"), istr("content-length"))
 _LARGE_BODY = 1024 * 1024
 
 
-class DnsError(httpx.ConnectError):
-    """The name of the host could not be resolved."""
-
-
-class TlsError(httpx.ConnectError):
-    """The host was reached, but TLS did not come about: certificate, name or protocol."""
-
-
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends requests as they are; enter it, since the session belongs to the running loop.
+    """Sends requests as they are; enter it, since its sessions belong to the running loop.
 
-    Understands httpx's `timeout` extension in so far as `connect` (name, TCP and TLS together); the
-    deadline on the whole is the caller's, by `asyncio.timeout`. Without `ssl_context` and `nameservers`
-    those of the machine are used.
+    Understands httpx's `timeout` extension in so far as `connect` (name, TCP and TLS together), and one
+    of its own, `tls`: the SSLContext of this request. The deadline on the whole is the caller's, by
+    `asyncio.timeout`. Without `ssl_context` and `nameservers` those of the machine are used, without
+    `guard` every address is dialled.
     """
 
     def __init__(
         self,
         *,
+        guard: Guard | None = None,
+        proxies: Proxies | None = None,
         ssl_context: ssl.SSLContext | None = None,
         nameservers: Sequence[str] | None = None,
     ) -> None:
+        self._guard = guard
+        self._proxies = proxies or Proxies(None)
         self._ssl = ssl_context
         self._nameservers = nameservers
         self._resolver: aiohttp.AsyncResolver | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._lines: list[_Line] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        self._direct: _Line | None = None
+        self._proxied: _Line | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the session."""
+        """Get ready to dial."""
         # By aiodns, so that one slow name holds up nobody else.
         options: dict[str, Any] = (
             {} if self._nameservers is None else {"nameservers": list(self._nameservers)}
         )
         self._resolver = aiohttp.AsyncResolver(**options)
-        connector = aiohttp.TCPConnector(
-            limit=0,  # how many at once is a question of the destination's concurrency
-            keepalive_timeout=_KEEP_ALIVE,
-            resolver=self._resolver,
-            ssl=self._ssl or ssl.create_default_context(),
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("Content-Type",),  # the one that is added past the middleware
-            auto_decompress=False,
-            trust_env=False,
-            timeout=_timeout(None),
-            read_bufsize=_READ_BUFFER,
-            max_line_size=_HEADER_LIMIT,
-            max_field_size=_HEADER_LIMIT,
-            max_headers=1000,
-        )
+        self._ssl = self._ssl or ssl.create_default_context()
         return self
 
     async def __aexit__(
@@ -95,44 +85,131 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close every connection; what is in flight fails."""
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        lines, self._lines, self._direct, self._proxied = self._lines, [], None, None
+        for line in lines:
+            await line.session.close()
+        await asyncio.gather(*self._closing)
         if self._resolver is not None:
             # Questions that are still out would be answered into a loop that has ended.
             resolver, self._resolver = self._resolver, None
             await resolver.close()
 
+    def replace(self, *, guard: Guard, proxies: Proxies) -> None:
+        """Dial by other rules from now on; no connection made under the old ones takes another request."""
+        self._guard, self._proxies = guard, proxies
+        lines, self._lines, self._direct, self._proxied = self._lines, [], None, None
+        for line in lines:
+            line.retired = True
+            if line.users == 0:
+                self._close(line)
+            else:
+                self._lines.append(line)
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return as soon as status and headers are there, with the body to be read."""
-        if self._session is None:
-            raise RuntimeError("the transport is not open: use it as an async context manager")
         body = request.read() if isinstance(request.stream, httpx.SyncByteStream) else await request.aread()
-        connect = request.extensions.get("timeout", {}).get("connect")
+        target = _target(str(request.url))
+        proxy = self._proxies.pick(target)
+        line = self._dialled() if proxy is None else self._forwarded(target)
+        blocked = watch()
+        line.users += 1
         try:
-            response = await self._session.request(
+            response = await line.session.request(
                 request.method,
-                _target(str(request.url)),
+                target,
                 data=(body if len(body) < _LARGE_BODY else io.BytesIO(body)) or None,
                 allow_redirects=False,
-                timeout=_timeout(connect),
+                timeout=_timeout(request.extensions.get("timeout", {}).get("connect")),
+                ssl=request.extensions.get("tls") or True,
+                proxy=proxy,
                 middlewares=(_Verbatim(request.headers.raw),),
             )
-        except (aiohttp.ClientError, OSError) as error:
-            raise _translate(error) from error
+        except BaseException as error:
+            self._leave(line)
+            if blocked and isinstance(error, aiohttp.ClientConnectorError):
+                raise BlockedError(_blocked(target, blocked)) from error
+            if isinstance(error, (aiohttp.ClientError, OSError)):
+                raise translate(error) from error
+            raise
         return httpx.Response(
             response.status,
             headers=response.raw_headers,
-            stream=_Body(response),
+            stream=_Body(response, lambda: self._leave(line)),
             extensions={"reason_phrase": (response.reason or "").encode()},
         )
+
+    def _dialled(self) -> _Line:
+        """The line on which Relay dials itself, past the guard."""
+        if self._direct is None:
+            self._direct = self._open(None if self._guard is None else self._guard.socket)
+        return self._direct
+
+    def _forwarded(self, target: yarl.URL) -> _Line:
+        """The line to the proxies, which the operator named; of the host, only an address can be checked."""
+        if self._guard is not None:
+            try:
+                self._guard.check_literal(target.host or "")
+            except BlockedAddress as error:
+                raise BlockedError(str(error)) from error
+        if self._proxied is None:
+            self._proxied = self._open(None)
+        return self._proxied
+
+    def _open(self, socket_factory: Callable[[tuple[Any, ...]], socket.socket] | None) -> _Line:
+        if self._resolver is None or self._ssl is None:
+            raise RuntimeError("the transport is not open: use it as an async context manager")
+        connector = aiohttp.TCPConnector(
+            limit=0,  # how many at once is a question of the destination's concurrency
+            keepalive_timeout=_KEEP_ALIVE,
+            resolver=self._resolver,
+            ssl=self._ssl,
+            socket_factory=socket_factory,
+        )
+        line = _Line(
+            aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("Content-Type",),  # the one that is added past the middleware
+                auto_decompress=False,
+                trust_env=False,
+                timeout=_timeout(None),
+                read_bufsize=_READ_BUFFER,
+                max_line_size=_HEADER_LIMIT,
+                max_field_size=_HEADER_LIMIT,
+                max_headers=1000,
+            )
+        )
+        self._lines.append(line)
+        return line
+
+    def _leave(self, line: _Line) -> None:
+        """One request fewer on this line; the last one of a retired line closes it."""
+        line.users -= 1
+        if line.retired and line.users == 0 and line in self._lines:
+            self._lines.remove(line)
+            self._close(line)
+
+    def _close(self, line: _Line) -> None:
+        closing = asyncio.get_running_loop().create_task(line.session.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """A session with its connections, and how many requests are on it now."""
+
+    session: aiohttp.ClientSession
+    users: int = 0
+    retired: bool = False
 
 
 class _Body(httpx.AsyncByteStream):
     """The body of a response, undecoded; closing it early closes its connection."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, closed: Callable[[], None]) -> None:
         self._response = response
+        self._closed: Callable[[], None] | None = closed
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -144,7 +221,7 @@ class _Body(httpx.AsyncByteStream):
         try:
             chunk = await content.readany()
         except (aiohttp.ClientError, OSError) as error:
-            raise _translate(error) from error
+            raise translate(error) from error
         if not chunk:
             raise StopAsyncIteration
         return chunk
@@ -152,6 +229,9 @@ class _Body(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         # A body that was read to its end has given its connection back already.
         self._response.close()
+        if self._closed is not None:
+            closed, self._closed = self._closed, None
+            closed()
 
 
 class _Verbatim:
@@ -176,64 +256,14 @@ class _Verbatim:
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            raise _BrokenConnectionError from error
+            raise BrokenConnectionError from error
 
 
-class _BrokenConnectionError(aiohttp.ClientError):
-    """The connection broke before an answer came; the cause says how."""
-
-
-def _translate(error: Exception) -> httpx.TransportError:  # noqa: PLR0911 - a table
-    """Find the httpx error that says the same."""
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            return httpx.ConnectTimeout("connect timeout")
-        case aiohttp.ClientConnectorDNSError():
-            return DnsError(f"{error.host}: {error.os_error.strerror or 'cannot be resolved'}")
-        case aiohttp.ClientConnectorCertificateError():
-            return TlsError(f"{error.host}:{error.port}: {_tls_reason(error.certificate_error)}")
-        case aiohttp.ClientConnectorError():
-            kind = TlsError if isinstance(error, aiohttp.ClientSSLError) else httpx.ConnectError
-            return kind(f"{error.host}:{error.port}: {_reason(error.os_error)}")
-        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return httpx.UnsupportedProtocol("the URL is no HTTP URL")
-        case aiohttp.ClientResponseError():
-            return httpx.RemoteProtocolError("the answer is no HTTP")
-        case aiohttp.ClientPayloadError():
-            return httpx.ReadError("the body broke off")
-        case _:
-            return _broken(error)
-
-
-def _broken(error: BaseException) -> httpx.TransportError:
-    """Name what broke a connection that had been made; the innermost cause knows best."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    match error:
-        case ssl.SSLError():
-            return TlsError(_tls_reason(error))
-        case aiohttp.ServerDisconnectedError():
-            return httpx.RemoteProtocolError("the connection was closed without an answer")
-        case OSError():
-            return httpx.ReadError(_reason(error))
-        case _:
-            return httpx.ReadError("the connection broke")
-
-
-def _reason(error: OSError) -> str:
-    """Return the operating system's words, or TLS's."""
-    if isinstance(error, ssl.SSLError):
-        return _tls_reason(error)
-    return error.strerror or type(error).__name__
-
-
-def _tls_reason(error: Exception) -> str:
-    """Return OpenSSL's words without its source lines."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate not accepted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
-    return "TLS failed"
+def _blocked(target: yarl.URL, addresses: list[str]) -> str:
+    """Name the host, and what it turned out to be."""
+    host = target.host or ""
+    found = ", ".join(dict.fromkeys(addresses))
+    return f"{found} is denied by `egress`" if host == found else f"{host}: {found} is denied by `egress`"
 
 
 @lru_cache(maxsize=1024)

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any
 
-import cel
-
 from relay.errors import ExpressionError
+from relay.expressions.advice import advice
 from relay.expressions.functions import MAX_PARTS, ROOM, ROOM_IN_MACRO, Functions, kind
+from relay.expressions.library import cel
 from relay.expressions.parse import integer
-from relay.expressions.scan import Key, Shape, Usage, scan
+from relay.expressions.scan import Key, Shape, Usage, scan, tokens
 from relay.expressions.view import View
 
 MAX_LENGTH = 8_192
@@ -73,6 +73,13 @@ class Program:
             raise ExpressionError(functions.failure)
         return result if result is True or result is False else _plain(result)
 
+    def inputs(self, view: View) -> tuple[tuple[str, object], ...]:
+        """What the program sees of this event: each part that it names, None too where it is missing."""
+        variables = {
+            name: _cut(getattr(view, attribute), shape, _Meter()) for name, attribute, shape in self._names
+        }
+        return tuple((path, None if value is _MISSING else value) for path, value in self._named(variables))
+
     def _explain(self, error: BaseException, variables: dict[str, Any]) -> str:
         """Say what was missing or of which type, in terms of the names that the program has."""
         if isinstance(error, KeyError):
@@ -112,9 +119,12 @@ def compile_program(text: str, *, placeholders: Collection[str] | None = None) -
 
 
 def _syntax_error(text: str, report: str) -> ExpressionError:
-    found = _SYNTAX.search(report)
     if not text.strip():
         return ExpressionError("the expression is empty", offset=0)
+    foreign = advice(tuple(tokens(text)), text)
+    if foreign is not None:
+        return ExpressionError(foreign[0], offset=foreign[1])
+    found = _SYNTAX.search(report)
     if found is None:
         problem = "nested too deeply" if "Recursion limit" in report else "this is no CEL expression"
         return ExpressionError(problem, offset=0)
@@ -123,6 +133,8 @@ def _syntax_error(text: str, report: str) -> ExpressionError:
     offset = sum(len(one) for one in lines[: line - 1]) + column - 1
     if "Recursion limit" in problem:
         problem = "nested too deeply"
+    elif problem.startswith("Incomplete"):
+        problem = "? needs both its values: condition ? this : that"
     elif "'<EOF>'" in problem and "expecting <EOF>" not in problem:
         problem = "the expression ends too soon"
     return ExpressionError(problem.split(" expecting ")[0], offset=min(offset, len(text)))

@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-import cel
-
 from relay.errors import ExpressionError
+from relay.expressions.library import cel
 
 EVENT_FIELDS = ("id", "type", "provider_id", "source", "received_at")
 ROOTS = ("event", "body", "raw", "headers", "query", "path", "method")
@@ -73,6 +72,7 @@ _OPENERS = frozenset({"", "(", "[", ",", "?", ":", "!", "&&", "||"})
 _ENDERS = frozenset({"", ")", "]", "}", ",", "?", ":", "&&", "||"})
 _LARGE = frozenset({"body", "raw", "headers", "query", "path"})
 _WORDS = frozenset({"true", "false", "null", "in"})
+_ELSEWHERE = {"True": "true", "False": "false", "None": "null", "nil": "null", "undefined": "null"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,9 @@ class _Scan:
         if name in ROOTS:
             self._use(index)
         elif name not in TYPE_NAMES and not self._is_bound(index):
-            raise self._refuse(index, f"unknown name {name!r}: {nearest(name, ROOTS)}")
+            word = _ELSEWHERE.get(name)
+            hint = f"did you mean {word!r}?" if word else nearest(name, ROOTS)
+            raise self._refuse(index, f"unknown name {name!r}: {hint}")
 
     def _is_bound(self, index: int) -> bool:
         name = self._text(index)

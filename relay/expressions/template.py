@@ -83,6 +83,17 @@ class Template:
         """Fill the holes and return text. Raises ExpressionError."""
         return to_text(self._root.render(view))
 
+    def parts(self, view: View) -> tuple[tuple[str, bool], ...]:
+        """Fill the holes of a text, kept apart: each piece, and whether it came out of a hole."""
+        nodes = self._root.parts if isinstance(self._root, _Text) else (self._root,)
+        return tuple((to_text(node.render(view)), isinstance(node, _Hole)) for node in nodes)
+
+    @property
+    def literal(self) -> str | None:
+        """The text, where it is one and has no holes."""
+        value = self._root.value if isinstance(self._root, _Literal) else None
+        return value if isinstance(value, str) else None
+
 
 def compile_template(value: object, *, placeholders: Collection[str] | None = None) -> Template:
     """Compile any YAML structure. Raises ExpressionError, its offset inside the text that has the mistake."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import sqlalchemy as sa
 
+from relay.journal import lanes
 from relay.journal.codec import delivery_row, event_row, read_delivery, to_wire
 from relay.journal.schema import FILTERED, SUSPECT, dedup, delivery, event
+from relay.journal.standings import own_time
 from relay.journal.statements import Row
 from relay.journal.tx import Mismatch, Tx
 from relay.journal.values import Entry, Receipt
@@ -48,25 +51,26 @@ def _key_row(tx: Tx, entry: Entry) -> Row:
 
 def _store(tx: Tx, entries: Sequence[Entry]) -> list[Receipt]:
     events: list[Row] = []
-    deliveries: list[Row] = []
+    planned: list[Delivery] = []
     for entry in entries:
-        source = entry.event.source
         events.append(event_row(entry.event, len(entry.deliveries)))
-        tx.sums.ledger[source, "", "accepted"] += 1
-        for planned in entry.deliveries:
-            deliveries.append(plan_row(tx, planned))
-            tx.sums.ledger[source, planned.destination, "planned"] += 1
+        tx.sums.ledger[entry.event.source, "", "accepted"] += 1
+        planned += entry.deliveries
     tx.statements.insert_event.run(tx.connection, events)
-    if deliveries:
-        tx.statements.insert_delivery.run(tx.connection, deliveries)
+    if planned:
+        plan(tx, planned, "planned")
     return [Receipt(kind="stored", event_id=entry.event.id) for entry in entries]
 
 
-def plan_row(tx: Tx, planned: Delivery) -> Row:
-    """A new delivery's row; it counts towards the backlog."""
-    if planned.state is DeliveryState.PENDING:
-        tx.sums.backlog[planned.destination] += 1
-    return delivery_row(planned, now=tx.now)
+def plan(tx: Tx, planned: Sequence[Delivery], counter: Literal["planned", "replayed"]) -> None:
+    """Store new deliveries; they count towards the ledger, and the pending ones towards the backlog."""
+    rows: list[Row] = []
+    for one in lanes.enter(tx, planned):
+        rows.append(delivery_row(one, now=tx.now))
+        tx.sums.ledger[one.source, one.destination, counter] += 1
+        if one.state is DeliveryState.PENDING:
+            tx.sums.backlog[one.destination] += 1
+    tx.statements.insert_delivery.run(tx.connection, rows)
 
 
 def unowned(planned: Delivery, *, now: float) -> Delivery:
@@ -84,23 +88,24 @@ def _revive(tx: Tx, event_id: str, entry: Entry) -> tuple[str, ...]:
         .values(state=EventState.ROUTED, reason=None, planned=len(entry.deliveries))
     ).rowcount
     if moved:
-        plans = [unowned(replace(plan, event_id=event_id), now=tx.now) for plan in entry.deliveries]
-        tx.statements.insert_delivery.run(tx.connection, [plan_row(tx, plan) for plan in plans])
-        for plan in plans:
-            tx.sums.ledger[plan.source, plan.destination, "planned"] += 1
-        return tuple(plan.destination for plan in plans)
-    return tuple(plan.destination for plan in restart(tx, delivery.c.event_id == event_id))
+        plans = [unowned(replace(one, event_id=event_id), now=tx.now) for one in entry.deliveries]
+        plan(tx, plans, "planned")
+        return tuple(one.destination for one in plans)
+    return tuple(one.destination for one in restart(tx, delivery.c.event_id == event_id))
 
 
 def restart(tx: Tx, *which: sa.ColumnElement[bool]) -> list[Delivery]:
-    """Make the dead among these deliveries pending: due now, counted and aged anew, numbered on."""
+    """Make the dead among these deliveries pending: due now, counted and aged anew, numbered on.
+
+    One that holds its lane is the head again; one that was skipped goes to the end of its lane.
+    """
     rows = tx.connection.execute(
         sa.update(delivery)
         .where(delivery.c.state == DeliveryState.DEAD.value, *which)
         .values(
             state=DeliveryState.PENDING.value,
-            due_at=tx.now,
-            age_from=tx.now,
+            due_at=sa.case((delivery.c.lane.is_(None), tx.now), else_=sa.null()),
+            age_from=own_time(tx.now),
             finished=0,
             # What was suspect stays so: it must not take its neighbours along again.
             owners_lost=sa.case((delivery.c.owners_lost >= SUSPECT, SUSPECT), else_=delivery.c.owners_lost),
@@ -109,7 +114,8 @@ def restart(tx: Tx, *which: sa.ColumnElement[bool]) -> list[Delivery]:
         )
         .returning(delivery)
     ).mappings()
-    restarted = [read_delivery(row) for row in rows]
+    restarted = [read_delivery(row) for row in sorted(rows, key=lambda row: row["seq"])]
+    lanes.restarted(tx, restarted)
     for one in restarted:
         tx.sums.backlog[one.destination] += 1
     return restarted

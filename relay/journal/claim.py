@@ -7,8 +7,10 @@ from typing import Literal
 
 import sqlalchemy as sa
 
+from relay.journal import lanes
 from relay.journal.codec import attempt_row, read_delivery, read_event, to_wire
-from relay.journal.schema import delivery, event, is_suspect, is_waiting
+from relay.journal.lanes import Gone
+from relay.journal.schema import delivery, event, is_parked, is_suspect, is_waiting
 from relay.journal.statements import Row
 from relay.journal.tx import Tx
 from relay.journal.values import Claim, Rescued
@@ -18,8 +20,11 @@ FORGOTTEN_AFTER = 10.0
 """Seconds after which a delivery that its own node does not know of is taken from it."""
 
 
-def claim(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
-    """Take up to `limit` deliveries that are due, the longest due first, and number their attempts."""
+def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
+    """Take up to `limit` deliveries that are due, the longest due first, and number their attempts.
+
+    What keeps the destination back is for the caller to ask.
+    """
     due = (
         sa.select(delivery.c.seq)
         .where(
@@ -75,31 +80,31 @@ def release(
     `interrupted`: the attempt had begun and is recorded, though it does not count; else it never
     began, and its number is free again.
     """
-    again = tx.now if due_at == "now" else None
+    again, parked = (tx.now, None) if due_at == "now" else (None, tx.now)
     for held in deliveries:
         fenced = sa.and_(
             delivery.c.id == held.id, delivery.c.owner == held.owner, delivery.c.fence == held.fence
         )
         if interrupted:
-            _take_away(tx, fenced, due_at=again)
+            _take_away(tx, fenced, due_at=again, parked_at=parked)
         else:
             tx.connection.execute(
                 sa.update(delivery)
                 .where(fenced)
-                .values(owner=None, owned_at=None, due_at=again, attempts=delivery.c.attempts - 1)
+                .values(
+                    owner=None,
+                    owned_at=None,
+                    due_at=again,
+                    parked_at=parked,
+                    attempts=delivery.c.attempts - 1,
+                )
             )
 
 
 def wake(tx: Tx) -> int:
-    """Make due now what is pending without a due time and stands in no lane; how many there were."""
-    return sum(
-        tx.connection.execute(
-            sa.update(delivery)
-            .where(which, delivery.c.due_at.is_(None), delivery.c.lane.is_(None))
-            .values(due_at=tx.now)
-        ).rowcount
-        for which in (is_waiting, is_suspect)
-    )
+    """Make due now what was given back without a due time; how many there were."""
+    woken = sa.update(delivery).where(is_parked).values(due_at=tx.now, parked_at=None)
+    return tx.connection.execute(woken).rowcount
 
 
 def owners(tx: Tx) -> set[str]:
@@ -133,14 +138,25 @@ def rescue_forgotten(tx: Tx, held: Collection[str], *, after: float = FORGOTTEN_
 
 
 def _take_away(
-    tx: Tx, which: sa.ColumnElement[bool], *, due_at: float | None, lost: int = 0
+    tx: Tx,
+    which: sa.ColumnElement[bool],
+    *,
+    due_at: float | None,
+    parked_at: float | None = None,
+    lost: int = 0,
 ) -> list[Rescued]:
     attempts, rescued = _interrupt(tx, which, lost=lost, dead=False)
     if attempts:
         tx.connection.execute(
             sa.update(delivery)
             .where(which)
-            .values(owner=None, owned_at=None, due_at=due_at, owners_lost=delivery.c.owners_lost + lost)
+            .values(
+                owner=None,
+                owned_at=None,
+                due_at=due_at,
+                parked_at=parked_at,
+                owners_lost=delivery.c.owners_lost + lost,
+            )
         )
         tx.statements.insert_attempt.run(tx.connection, attempts)
     return rescued
@@ -149,7 +165,7 @@ def _take_away(
 def _bury(tx: Tx, which: sa.ColumnElement[bool]) -> list[Rescued]:
     attempts, rescued = _interrupt(tx, which, lost=1, dead=True)
     if attempts:
-        tx.connection.execute(
+        buried = tx.connection.execute(
             sa.update(delivery)
             .where(which)
             .values(
@@ -163,7 +179,10 @@ def _bury(tx: Tx, which: sa.ColumnElement[bool]) -> list[Rescued]:
                 finished_at=tx.now,
                 owners_lost=delivery.c.owners_lost + 1,
             )
-        )
+            .returning(delivery)
+        ).mappings()
+        ends = (Gone.of(read_delivery(row), dead=True) for row in buried.all())
+        lanes.leave(tx, [gone for gone in ends if gone is not None])
         tx.statements.insert_attempt.run(tx.connection, attempts)
         for one in rescued:
             tx.sums.backlog[one.destination] -= 1

@@ -17,6 +17,7 @@ from relay.model import (
     Headers,
     Outcome,
     Rendered,
+    Standing,
 )
 
 EVENT_COLUMNS = tuple(column.name for column in event.columns if column.name != "seq")
@@ -121,8 +122,9 @@ def read_event(row: RowMapping | dict[str, Any]) -> Event:
 
 
 def delivery_row(value: Delivery, *, now: float) -> tuple[object, ...]:
-    """A delivery in the order of `DELIVERY_COLUMNS`."""
+    """A new delivery in the order of `DELIVERY_COLUMNS`; in a lane it has a due time only as its head."""
     pending = value.state is DeliveryState.PENDING
+    due_at = now if value.due_at is None and value.lane is None else value.due_at
     return (
         value.id,
         value.event_id,
@@ -133,21 +135,24 @@ def delivery_row(value: Delivery, *, now: float) -> tuple[object, ...]:
         value.state.value,
         value.attempts,
         value.finished,
-        (now if value.due_at is None else value.due_at) if pending else None,
+        due_at if pending else None,
         value.owner,
         None if value.owner is None else now,
         value.fence,
         value.owners_lost,
-        None,
+        maybe_to_wire(value.lane),
         value.transform,
         None if value.outcome is None else value.outcome.value,
         value.status,
         maybe_to_wire(value.error),
-        None,
+        value.reason,
         value.created_at,
         value.age_from,
         None if pending else (now if value.finished_at is None else value.finished_at),
         pack_rendered(value.rendered),
+        value.place,
+        value.hold,
+        None,
     )
 
 
@@ -177,6 +182,22 @@ def read_delivery(row: RowMapping | dict[str, Any]) -> Delivery:
         finished_at=_maybe_float(row["finished_at"]),
         transform=row["transform"],
         rendered=unpack_rendered(row["rendered"]),
+        lane=maybe_from_wire(row["lane"]),
+        place=row["place"],
+        hold=bool(row["hold"]),
+    )
+
+
+def read_standing(row: RowMapping | dict[str, Any]) -> Standing:
+    """What keeps a destination back, from its row."""
+    return Standing(
+        name=row["name"],
+        paused_at=row["paused_at"],
+        pause_reason=maybe_from_wire(row["pause_reason"]),
+        paused_for=float(row["paused_for"]),
+        opened_at=row["opened_at"],
+        probe_at=row["probe_at"],
+        held_until=row["held_until"],
     )
 
 

@@ -1,4 +1,4 @@
-"""The journal's figures: backlog, status and the ledger, from indexes where that is possible."""
+"""The journal's figures: backlog and status, from indexes where that is possible."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from relay.journal.codec import maybe_from_wire
+from relay.journal.codec import maybe_from_wire, to_wire
 from relay.journal.engine import beside, life_path
 from relay.journal.files import is_alive
 from relay.journal.schema import (
     DEAD,
     delivery,
     destination,
-    event,
+    in_lane,
+    is_held,
     is_owned,
     is_suspect,
     is_waiting,
+    lane,
     ledger,
     node,
 )
+from relay.journal.standings import read_standings
 from relay.journal.values import (
-    DeliveryLine,
     DestinationStatus,
-    EventLine,
-    Ledger,
+    LaneView,
     NodeStatus,
     SourceStatus,
     Status,
 )
+from relay.model import Delivery, DeliveryState, Standing
 
 
 def _pending_figures(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
@@ -61,7 +63,9 @@ _dead_figures = (
     .group_by(delivery.c.destination)
 )
 
-Counters = Counter[tuple[str, str, str]]
+_held_lanes = (
+    sa.select(lane.c.destination, sa.func.count().label("number")).where(is_held).group_by(lane.c.destination)
+)
 
 
 def pending_by_destination(connection: sa.Connection) -> dict[str, int]:
@@ -101,6 +105,8 @@ def _destinations(
     in_flight = {row.destination: row.number for row in connection.execute(_in_flight)}
     dead = {row.destination: row.number for row in connection.execute(_dead_figures)}
     errors = {row.name: row for row in connection.execute(sa.select(destination))}
+    known = read_standings(connection)
+    held_lanes = {row.destination: row.number for row in connection.execute(_held_lanes)}
     delivered: Counter[str] = Counter()
     for line in lines:
         delivered[line.destination] += line.value if line.counter == "delivered" else 0
@@ -116,9 +122,31 @@ def _destinations(
             delivered=delivered[name],
             last_error=maybe_from_wire(errors[name].last_error) if name in errors else None,
             last_error_at=errors[name].last_error_at if name in errors else None,
+            standing=known.get(name, Standing(name=name)),
+            held_lanes=held_lanes.get(name, 0),
         )
         for name in sorted(names)
     )
+
+
+def view_lane(connection: sa.Connection, one: Delivery) -> LaneView | None:
+    """Where a delivery stands in its lane; it is counted, so this is for one at a time."""
+    if one.lane is None or one.place is None:
+        return None
+    ours = sa.and_(delivery.c.destination == one.destination, delivery.c.lane == to_wire(one.lane), in_lane)
+    row = connection.execute(
+        sa.select(lane.c.head, lane.c.held_by).where(
+            lane.c.destination == one.destination, lane.c.key == to_wire(one.lane)
+        )
+    ).first()
+    if row is None or not (one.state is DeliveryState.PENDING or one.id == row.held_by):
+        return None
+    head = connection.execute(sa.select(delivery.c.id).where(ours, delivery.c.place == row.head)).scalar()
+    before = connection.execute(
+        sa.select(sa.func.count()).where(ours, delivery.c.place < one.place)
+    ).scalar_one()
+    behind_a_dead_one = row.held_by not in {None, one.id}
+    return LaneView(head_id=head, position=1 + before + behind_a_dead_one, held_by=row.held_by)
 
 
 def _planned_at(connection: sa.Connection, seq: int | None) -> float | None:
@@ -155,89 +183,9 @@ def _nodes(connection: sa.Connection, path: Path) -> tuple[NodeStatus, ...]:
             host=row.host,
             pid=row.pid,
             alive=is_alive(life_path(path, row.id)),
+            config=row.config,
+            reload=row.reload,
+            config_error=maybe_from_wire(row.config_error),
         )
         for row in rows
     )
-
-
-def read_ledger(
-    connection: sa.Connection, *, now: float | None, destinations: Collection[str] | None
-) -> Ledger:
-    """The conservation table: running counters on the left, rows and what was purged on the right."""
-    counters: Counters = Counter()
-    for row in connection.execute(sa.select(ledger)):
-        counters[row.source, row.destination, row.counter] += row.value
-    return Ledger(
-        events=_event_lines(connection, counters),
-        deliveries=_delivery_lines(connection, counters),
-        waiting=_reasons(connection, now=now, destinations=destinations),
-    )
-
-
-def _event_lines(connection: sa.Connection, counters: Counters) -> tuple[EventLine, ...]:
-    number = sa.func.count().label("number")
-    rows: Counter[tuple[str, str]] = Counter()
-    statement = sa.select(event.c.source, event.c.state, number).group_by(event.c.source, event.c.state)
-    for row in connection.execute(statement):
-        rows[row.source, row.state] = row.number
-    names = {source for source, _ in rows} | {key[0] for key in counters if key[2] == "accepted"}
-    return tuple(
-        EventLine(
-            source=name,
-            accepted=counters[name, "", "accepted"],
-            routed=rows[name, "routed"] + counters[name, "", "purged_routed"],
-            filtered=rows[name, "filtered"] + counters[name, "", "purged_filtered"],
-        )
-        for name in sorted(names)
-    )
-
-
-def _delivery_lines(connection: sa.Connection, counters: Counters) -> tuple[DeliveryLine, ...]:
-    number = sa.func.count().label("number")
-    columns = (delivery.c.source, delivery.c.destination, delivery.c.state)
-    rows: Counters = Counter()
-    for row in connection.execute(sa.select(*columns, number).group_by(*columns)):
-        rows[row.source, row.destination, row.state] = row.number
-    names = {key[:2] for key in rows} | {key[:2] for key in counters if key[1]}
-
-    def ended(name: tuple[str, str], state: str) -> int:
-        return rows[(*name, state)] + counters[(*name, f"purged_{state}")]
-
-    return tuple(
-        DeliveryLine(
-            source=name[0],
-            destination=name[1],
-            planned=counters[(*name, "planned")],
-            replayed=counters[(*name, "replayed")],
-            pending=rows[(*name, "pending")],
-            delivered=ended(name, "delivered"),
-            dead=ended(name, "dead"),
-            cancelled=ended(name, "cancelled"),
-        )
-        for name in sorted(names)
-    )
-
-
-def _reasons(
-    connection: sa.Connection, *, now: float | None, destinations: Collection[str] | None
-) -> dict[str, int]:
-    """What pending deliveries wait for."""
-    waiting: Counter[str] = Counter()
-    for row in connection.execute(_in_flight):
-        waiting["owner"] += row.number
-    limit = sa.literal(float("inf") if now is None else now)
-    figures = sa.select(
-        delivery.c.destination,
-        sa.func.count().label("number"),
-        sa.func.count(delivery.c.due_at).label("timed"),
-        sa.func.count(sa.case((delivery.c.due_at <= limit, 1))).label("due"),
-    ).group_by(delivery.c.destination)
-    free = [row for which in (is_waiting, is_suspect) for row in connection.execute(figures.where(which))]
-    for row in free:
-        if destinations is not None and row.destination not in destinations:
-            waiting["destination_gone"] += row.number
-        else:
-            waiting["route_gone"] += row.number - row.timed
-            waiting["due_time"] += row.timed - (0 if now is None else row.due)
-            waiting["due_now"] += 0 if now is None else row.due
-    return {reason: number for reason, number in waiting.items() if number}

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-import sqlalchemy as sa
-
-import relay
 from relay.clock import Clock
 from relay.errors import JournalUnavailable
-from relay.journal import claim, operate
+from relay.journal import claim, holding, nodes, operate, purging
+from relay.journal.destinations import Destinations
 from relay.journal.engine import SqliteEngine
 from relay.journal.figures import pending_by_destination
 from relay.journal.files import Life
 from relay.journal.leases import rescue_dead
 from relay.journal.opening import open_engine
-from relay.journal.schema import node as node_table
 from relay.journal.tx import Tx
-from relay.journal.values import Claim, Entry, Hooks, Purged, Receipt, Rescued, Retention, Settlement
+from relay.journal.values import (
+    Claim,
+    Entry,
+    Hooks,
+    Purged,
+    Receipt,
+    Rescued,
+    Retention,
+    Settled,
+    Settlement,
+)
 from relay.journal.writer import Writer
 from relay.model import Delivery
 
@@ -34,7 +39,7 @@ APPEND_TIMEOUT = 4.0
 """Seconds that an append may wait; then its sender is told to come again."""
 
 
-class Journal:
+class Journal(Destinations):
     """The writing side: one thread, group commit; any number of callers on any event loop.
 
     Methods return after the commit. While the journal takes no writes, `append`, `claim` and the
@@ -88,7 +93,7 @@ class Journal:
             )
             journal._writer.backlog = engine.write(pending_by_destination)
             if node is not None:
-                engine.write(partial(_register, node=node, now=clock.now()))
+                engine.write(partial(nodes.register, node=node, now=clock.now()))
         except BaseException:
             if life is not None:
                 life.end()
@@ -140,15 +145,18 @@ class Journal:
         finally:
             timer.cancel()
 
-    async def settle(self, settlement: Settlement) -> bool:
-        """End an attempt: True when it is settled so, now or already; False when fenced off."""
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    async def settle(self, settlement: Settlement) -> Settled:
+        """End an attempt; not done where it is fenced off."""
+        future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
         self._writer.submit(settlement, future, keep=True)
         return await future
 
     async def claim(self, destination: str, limit: int, *, suspect: bool = False) -> list[Claim]:
-        """Take up to `limit` due deliveries; the suspect ones only with `suspect`, and then none else."""
-        return await self._do(partial(claim.claim, destination=destination, limit=limit, suspect=suspect))
+        """Take up to `limit` due deliveries; the suspect ones only with `suspect`, and then none else.
+
+        None while the destination is paused, its breaker is open, or a 429 holds it.
+        """
+        return await self._do(partial(holding.claim, name=destination, limit=limit, suspect=suspect))
 
     async def release(
         self,
@@ -181,37 +189,73 @@ class Journal:
         return await self._do(partial(rescue_dead, engine=self._engine, held=frozenset(held)))
 
     async def retry(self, ids: Sequence[str]) -> int:
-        """Make dead and waiting deliveries due now, counted and aged anew; how many there were."""
-        done = 0
-        for start in range(0, len(ids), operate.BATCH):
-            part = tuple(ids[start : start + operate.BATCH])
-            done += await self._do(partial(operate.retry, ids=part))
-        return done
+        """Make dead and waiting deliveries due now, counted and aged anew; how many there were.
+
+        In a lane the head alone can be due: those behind it are left as they are, a dead one that
+        was skipped goes to the end of its lane.
+        """
+        return await self._in_batches(operate.retry, ids)
+
+    async def cancel(self, ids: Sequence[str]) -> int:
+        """Cancel deliveries that wait, and dead ones that hold their lane; how many there were."""
+        return await self._in_batches(operate.cancel, ids)
 
     async def replay(self, plans: Sequence[Delivery]) -> int:
-        """Add new deliveries of stored events; how many, less those whose event is gone."""
+        """Add new deliveries of stored events, at the end of their lanes.
+
+        How many, less those whose event is gone.
+        """
+        return await self._in_batches(operate.replay, plans)
+
+    async def _in_batches(self, work: Callable[[Tx, Sequence[T]], int], items: Sequence[T]) -> int:
+        def on(part: Sequence[T]) -> Callable[[Tx], int]:
+            return lambda tx: work(tx, part)
+
         done = 0
-        for start in range(0, len(plans), operate.BATCH):
-            part = tuple(plans[start : start + operate.BATCH])
-            done += await self._do(partial(operate.replay, plans=part))
+        for start in range(0, len(items), operate.BATCH):
+            done += await self._do(on(items[start : start + operate.BATCH]))
         return done
+
+    async def expire(self, name: str, *, before: float, limit: int = operate.BATCH) -> list[Delivery]:
+        """End as expired what waits for a destination and whose age began before then, by its own time.
+
+        At most `limit`, the oldest first. In a lane that holds only the head can expire.
+        """
+        return await self._do(partial(operate.expire, name=name, before=before, limit=limit))
+
+    async def request_reload(self) -> int:
+        """Ask every node to take its configuration anew; the number of this request."""
+        return await self._do(nodes.request_reload)
+
+    async def reload_number(self) -> int:
+        """The number of the last request to take the configuration anew; 0 before the first."""
+        return await self._do(nodes.reload_number)
+
+    async def note_config(self, *, digest: str, reload: int, error: str | None) -> None:
+        """Write down which configuration this node has in force, and why not the newest, if so."""
+        await self._do(partial(nodes.note_config, digest=digest, reload=reload, error=error))
 
     async def purge(self, retention: Retention, now: float | None = None) -> Purged:
         """Remove what was kept long enough, in batches; more where the journal is over `max_size`."""
         now = self._clock.now() if now is None else now
-        cutoffs = operate.Cutoffs.of(retention, now)
-        steps = (operate.purge_delivered, operate.purge_dead, operate.purge_filtered, operate.purge_keys)
+        cutoffs = purging.Cutoffs.of(retention, now)
+        steps = (
+            purging.purge_delivered,
+            purging.purge_dead,
+            purging.purge_filtered,
+            purging.purge_keys,
+        )
         total = Purged()
         for step in steps:
             total += await self._purge(step, cutoffs, None)
         if retention.max_size is not None:
-            for step in (operate.purge_filtered, operate.purge_delivered):
+            for step in (purging.purge_filtered, purging.purge_delivered):
                 total += await self._purge(step, cutoffs.early(now), retention.max_size)
         return total
 
-    async def _purge(self, step: _Step, cutoffs: operate.Cutoffs, max_size: int | None) -> Purged:
+    async def _purge(self, step: _Step, cutoffs: purging.Cutoffs, max_size: int | None) -> Purged:
         total = Purged()
-        cursor: operate.Cursor | None = operate.START
+        cursor: purging.Cursor | None = purging.START
         while cursor is not None and (max_size is None or await self._size() > max_size):
             removed, cursor = await self._do(partial(step, cutoffs=cutoffs, cursor=cursor))
             total += removed
@@ -219,6 +263,9 @@ class Journal:
 
     async def _size(self) -> int:
         return await self._do(lambda tx: self._engine.size(tx.connection))
+
+    def _now(self) -> float:
+        return self._clock.now()
 
     async def _do(self, work: Callable[[Tx], T], *, keep: bool = False) -> T:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -228,7 +275,7 @@ class Journal:
     def close(self) -> None:
         """Write what waits, give back what this node still owns, end."""
         if self._life is not None:
-            self._writer.submit(partial(_unregister, node=self._node), None, keep=True)
+            self._writer.submit(nodes.unregister, None, keep=True)
         self._writer.stop()
         if self._life is not None:
             self._life.end()
@@ -238,18 +285,5 @@ class _Step(Protocol):
     """One way to purge a batch."""
 
     def __call__(
-        self, tx: Tx, /, cutoffs: operate.Cutoffs, cursor: operate.Cursor
-    ) -> tuple[Purged, operate.Cursor | None]: ...
-
-
-def _register(connection: sa.Connection, *, node: str, now: float) -> None:
-    connection.execute(
-        sa.insert(node_table).values(
-            id=node, started_at=now, version=relay.__version__, host=socket.gethostname(), pid=os.getpid()
-        )
-    )
-
-
-def _unregister(tx: Tx, *, node: str) -> None:
-    claim.rescue_forgotten(tx, (), after=0.0)
-    tx.connection.execute(sa.delete(node_table).where(node_table.c.id == node))
+        self, tx: Tx, /, cutoffs: purging.Cutoffs, cursor: purging.Cursor
+    ) -> tuple[Purged, purging.Cursor | None]: ...

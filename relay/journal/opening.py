@@ -48,8 +48,11 @@ def missing(path: Path) -> JournalRefused:
     return JournalRefused(f"no journal at {path}: start `relay serve` there, or set RELAY_JOURNAL")
 
 
-def check(path: Path) -> None:
-    """Refuse a file that is empty, damaged, too new, or behind its mark; reads only, keeps the evidence."""
+def check(path: Path) -> int:
+    """Refuse a file that is empty, damaged, too new, or behind its mark; reads only, keeps the evidence.
+
+    Returns the version of its tables, which may be an older one.
+    """
     if not path.exists():
         raise missing(path)
     _refuse_unreadable(path)
@@ -73,7 +76,7 @@ def check(path: Path) -> None:
             f" tables; this program knows version {schema.VERSION}: install the newer Relay"
         )
     if mark is None:
-        return
+        return int(facts["version"])
     if facts["id"] != mark.journal:
         raise _lost(path, f"is another journal ({facts['id']}) than the one that was here ({mark.journal})")
     if seqs[0] < mark.event_seq or seqs[1] < mark.delivery_seq:
@@ -82,6 +85,14 @@ def check(path: Path) -> None:
             f"lacks commits: it ends at event {seqs[0]} and delivery {seqs[1]}, where event"
             f" {mark.event_seq} and delivery {mark.delivery_seq} were stored",
         )
+    return int(facts["version"])
+
+
+def too_old(path: Path) -> JournalRefused:
+    """What to say to who only reads, or may not upgrade, a journal whose tables are older."""
+    return JournalRefused(
+        f"the tables of {path} are of an older Relay: start `relay serve` once to upgrade them"
+    )
 
 
 def _refuse_unreadable(path: Path) -> None:
@@ -94,12 +105,13 @@ def _refuse_unreadable(path: Path) -> None:
 
 
 def _facts(connection: sa.Connection) -> dict[str, str]:
-    for table in schema.metadata.sorted_tables:
-        connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).all()
     rows = connection.execute(sa.select(schema.meta.c.key, schema.meta.c.value))
     facts = {row.key: row.value for row in rows}
     if not {"id", "version", "oldest"} <= facts.keys():
         raise sqlite3.DatabaseError("its id or version is missing")
+    for table in schema.metadata.sorted_tables:
+        if int(facts["version"]) >= table.info.get("since", 1):
+            connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).all()
     return facts
 
 
@@ -121,9 +133,7 @@ def _prepare(engine: SqliteEngine, *, create: bool) -> None:
     revision = engine.write(_revision)
     if revision is None or revision < schema.REVISION:
         if not create:
-            raise JournalRefused(
-                f"the tables of {engine.path} are of an older Relay: start `relay serve` once to upgrade them"
-            )
+            raise too_old(engine.path)
         engine.write(_upgrade)
     facts = engine.write(_facts)
     engine.set_journal_id(facts["id"])
@@ -151,7 +161,7 @@ def _upgrade(connection: sa.Connection) -> None:
         "oldest": str(schema.OLDEST_USABLE),
     }
     there = {row.key for row in connection.execute(sa.select(schema.meta.c.key))}
-    first = {"id": uuid.uuid4().hex, "probed_at": "0"}
+    first = {"id": uuid.uuid4().hex, "probed_at": "0", "reload": "0"}
     for key, value in (first | wanted).items():
         if key not in there:
             connection.execute(sa.insert(schema.meta).values(key=key, value=value))

@@ -1,28 +1,21 @@
-"""What operators ask for: tried again, sent again, thrown away."""
+"""What operators ask for: tried again, sent again, cancelled; and what ends by its age."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import sqlalchemy as sa
 
-from relay.journal.append import plan_row, restart, unowned
-from relay.journal.schema import (
-    CANCELLED,
-    DEAD,
-    DELIVERED,
-    FILTERED,
-    PENDING,
-    attempt,
-    dedup,
-    delivery,
-    event,
-)
+from relay.journal import lanes
+from relay.journal.append import plan, restart, unowned
+from relay.journal.codec import read_delivery, to_wire
+from relay.journal.lanes import Gone, holds_its_lane
+from relay.journal.schema import DEAD, delivery, event, is_free, may_expire
+from relay.journal.standings import own_time, read_standings
 from relay.journal.tx import Tx
-from relay.journal.values import Purged, Retention
-from relay.model import Delivery, DeliveryState, EventState
+from relay.model import Delivery, DeliveryState, EventState, Outcome
 
 BATCH = 500
 """Rows that one transaction of an operator takes, so that senders do not wait behind it."""
@@ -30,17 +23,14 @@ BATCH = 500
 
 def retry(tx: Tx, ids: Sequence[str]) -> int:
     """Make dead and waiting deliveries due now, counted and aged anew; how many there were."""
+    is_head = sa.or_(delivery.c.due_at.is_not(None), delivery.c.parked_at.is_not(None))
     waiting = tx.connection.execute(
         sa.update(delivery)
-        .where(
-            delivery.c.id.in_(ids),
-            delivery.c.state == PENDING,
-            delivery.c.owner.is_(None),
-            delivery.c.lane.is_(None),
-        )
+        .where(delivery.c.id.in_(ids), is_free, sa.or_(delivery.c.lane.is_(None), is_head))
         .values(
             due_at=sa.case((delivery.c.due_at < tx.now, delivery.c.due_at), else_=tx.now),
-            age_from=tx.now,
+            parked_at=None,
+            age_from=own_time(tx.now),
             finished=0,
         )
     ).rowcount
@@ -48,158 +38,74 @@ def retry(tx: Tx, ids: Sequence[str]) -> int:
 
 
 def replay(tx: Tx, plans: Sequence[Delivery]) -> int:
-    """Add deliveries of stored events; how many, less those whose event is gone."""
-    wanted = {plan.event_id for plan in plans}
-    rows = tx.connection.execute(sa.select(event.c.id).where(event.c.id.in_(wanted)))
-    there = {row.id for row in rows}
-    plans = [unowned(plan, now=tx.now) for plan in plans if plan.event_id in there]
-    if not plans:
+    """Add deliveries of stored events, aged by their destinations' own time; how many of them have one."""
+    wanted = {one.event_id for one in plans}
+    there = {row.id for row in tx.connection.execute(sa.select(event.c.id).where(event.c.id.in_(wanted)))}
+    known = read_standings(tx.connection)
+    ages = {name: at.time(tx.now) for name, at in known.items()}
+    planned = [
+        replace(unowned(one, now=tx.now), age_from=ages.get(one.destination, tx.now))
+        for one in plans
+        if one.event_id in there
+    ]
+    if not planned:
         return 0
-    for event_id, planned in Counter(plan.event_id for plan in plans).items():
+    for event_id, number in Counter(one.event_id for one in planned).items():
         tx.connection.execute(
             sa.update(event)
             .where(event.c.id == event_id)
-            .values(state=EventState.ROUTED.value, reason=None, planned=event.c.planned + planned)
+            .values(state=EventState.ROUTED.value, reason=None, planned=event.c.planned + number)
         )
-    tx.statements.insert_delivery.run(tx.connection, [plan_row(tx, plan) for plan in plans])
-    for plan in plans:
-        tx.sums.ledger[plan.source, plan.destination, "replayed"] += 1
-    return len(plans)
+    plan(tx, planned, "replayed")
+    return len(planned)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cutoffs:
-    """What was finished before these times may go."""
-
-    delivered: float
-    filtered: float
-    dead: float
-
-    @classmethod
-    def of(cls, retention: Retention, now: float) -> Cutoffs:
-        """The times that a retention means at a moment."""
-        return cls(
-            delivered=now - retention.delivered,
-            filtered=now - retention.filtered,
-            dead=now - retention.dead,
-        )
-
-    def early(self, now: float) -> Cutoffs:
-        """What goes when the journal is too big: all that was delivered or filtered."""
-        return replace(self, delivered=now, filtered=now)
-
-
-Cursor = tuple[str, float, int]
-"""Where a purge stands: destination (dead ones only), end, and number of the last row it looked at."""
-
-START: Cursor = ("", 0.0, 0)
-
-
-def purge_delivered(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cursor | None]:
-    """Remove a batch of events whose last end was a delivery; and where to go on, if at all."""
-    position = sa.tuple_(delivery.c.finished_at, delivery.c.seq)
-    found = (
-        sa.select(delivery.c.event_id, sa.literal("").label("at"), delivery.c.finished_at, delivery.c.seq)
-        .where(
-            sa.or_(delivery.c.state == DELIVERED, delivery.c.state == CANCELLED),
-            delivery.c.finished_at < cutoffs.delivered,
-            position > sa.tuple_(sa.literal(cursor[1]), sa.literal(cursor[2])),
-        )
-        .order_by(delivery.c.finished_at, delivery.c.seq)
+def cancel(tx: Tx, ids: Sequence[str]) -> int:
+    """Cancel what waits, and what is dead and holds its lane; how many there were."""
+    wanted = delivery.c.id.in_(ids)
+    waiting = _end(tx, sa.and_(wanted, is_free), state=DeliveryState.CANCELLED)
+    holding = _end(
+        tx, sa.and_(wanted, delivery.c.state == DEAD, holds_its_lane), state=DeliveryState.CANCELLED
     )
-    return _purge_finished(tx, cutoffs, found)
+    for one in waiting:
+        tx.sums.backlog[one.destination] -= 1
+    _leave(tx, waiting + holding, dead=False)
+    return len(waiting) + len(holding)
 
 
-def purge_dead(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cursor | None]:
-    """Remove a batch of events of which a delivery died; and where to go on, if at all."""
-    position = sa.tuple_(delivery.c.destination, delivery.c.finished_at, delivery.c.seq)
-    found = (
-        sa.select(
-            delivery.c.event_id, delivery.c.destination.label("at"), delivery.c.finished_at, delivery.c.seq
-        )
-        .where(
-            delivery.c.state == DEAD,
-            delivery.c.finished_at < cutoffs.dead,
-            position > sa.tuple_(*(sa.literal(part) for part in cursor)),
-        )
-        .order_by(delivery.c.destination, delivery.c.finished_at, delivery.c.seq)
+def expire(tx: Tx, name: str, *, before: float, limit: int) -> list[Delivery]:
+    """End what waits for a destination since before its age began then; the oldest first."""
+    old = (
+        sa.select(delivery.c.seq)
+        .where(may_expire, delivery.c.destination == name, delivery.c.age_from < before)
+        .order_by(delivery.c.age_from)
+        .limit(limit)
     )
-    return _purge_finished(tx, cutoffs, found)
-
-
-def purge_filtered(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cursor | None]:
-    """Remove a batch of filtered events; one on which a route failed stays as long as a dead one."""
-    position = sa.tuple_(event.c.received_at, event.c.seq)
-    limit = sa.case((event.c.reason == "route_error", cutoffs.dead), else_=cutoffs.filtered)
-    rows = tx.connection.execute(
-        sa.select(event.c.id, event.c.received_at, event.c.seq)
-        .where(
-            event.c.state == FILTERED,
-            event.c.received_at < limit,
-            position > sa.tuple_(sa.literal(cursor[1]), sa.literal(cursor[2])),
-        )
-        .order_by(event.c.received_at, event.c.seq)
-        .limit(BATCH)
-    ).all()
-    removed = _remove_events(tx, [row.id for row in rows])
-    last = ("", rows[-1].received_at, rows[-1].seq) if len(rows) == BATCH else None
-    return Purged(events=removed), last
-
-
-def purge_keys(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cursor | None]:  # noqa: ARG001 - see _Step
-    """Remove a batch of dedup keys whose window is over."""
-    keys = sa.select(dedup.c.source, dedup.c.key).where(dedup.c.expires_at <= tx.now).limit(BATCH)
-    removed = tx.connection.execute(
-        sa.delete(dedup).where(sa.tuple_(dedup.c.source, dedup.c.key).in_(keys))
-    ).rowcount
-    return Purged(dedup=removed), START if removed == BATCH else None
-
-
-def _purge_finished(
-    tx: Tx, cutoffs: Cutoffs, found: sa.Select[str, str, float, int]
-) -> tuple[Purged, Cursor | None]:
-    rows = tx.connection.execute(found.limit(BATCH)).all()
-    if not rows:
-        return Purged(), None
-    candidates = {row.event_id for row in rows}
-    done = delivery.c.state.in_((DeliveryState.DELIVERED.value, DeliveryState.CANCELLED.value))
-    may_go = sa.or_(
-        sa.and_(done, delivery.c.finished_at < cutoffs.delivered),
-        sa.and_(delivery.c.state == DeliveryState.DEAD.value, delivery.c.finished_at < cutoffs.dead),
+    expired = _end(
+        tx,
+        delivery.c.seq.in_(old.scalar_subquery()),
+        state=DeliveryState.DEAD,
+        outcome=Outcome.EXPIRED.value,
+        status=None,
+        error=to_wire("max_age passed while it waited"),
+        reason="expired",
     )
-    blocked = tx.connection.execute(
-        sa.select(delivery.c.event_id).where(
-            delivery.c.event_id.in_(candidates), sa.func.coalesce(may_go, sa.false()).is_(sa.false())
-        )
+    tx.sums.backlog[name] -= len(expired)
+    _leave(tx, expired, dead=True)
+    return expired
+
+
+def _end(tx: Tx, which: sa.ColumnElement[bool], *, state: DeliveryState, **values: object) -> list[Delivery]:
+    ended = (
+        sa.update(delivery)
+        .where(which)
+        .values(state=state.value, due_at=None, parked_at=None, finished_at=tx.now, **values)
+        .returning(delivery)
     )
-    going = sorted(candidates - {row.event_id for row in blocked})
-    last = rows[-1]
-    cursor = (last.at, last.finished_at, last.seq) if len(rows) == BATCH else None
-    if not going:
-        return Purged(), cursor
-    deliveries = _remove_deliveries(tx, going)
-    return Purged(events=_remove_events(tx, going), deliveries=deliveries), cursor
+    rows = tx.connection.execute(ended).mappings().all()
+    return [read_delivery(row) for row in sorted(rows, key=lambda row: row["seq"])]
 
 
-def _remove_deliveries(tx: Tx, event_ids: Sequence[str]) -> int:
-    ids = sa.select(delivery.c.id).where(delivery.c.event_id.in_(event_ids))
-    tx.connection.execute(sa.delete(attempt).where(attempt.c.delivery_id.in_(ids)))
-    removed = tx.connection.execute(
-        sa.delete(delivery)
-        .where(delivery.c.event_id.in_(event_ids))
-        .returning(delivery.c.source, delivery.c.destination, delivery.c.state)
-    ).all()
-    for row in removed:
-        tx.sums.ledger[row.source, row.destination, f"purged_{row.state}"] += 1
-    return len(removed)
-
-
-def _remove_events(tx: Tx, ids: Sequence[str]) -> int:
-    if not ids:
-        return 0
-    removed = tx.connection.execute(
-        sa.delete(event).where(event.c.id.in_(ids)).returning(event.c.source, event.c.state)
-    ).all()
-    for row in removed:
-        tx.sums.ledger[row.source, "", f"purged_{row.state}"] += 1
-    return len(removed)
+def _leave(tx: Tx, ended: Sequence[Delivery], *, dead: bool) -> None:
+    ends = (Gone.of(one, dead=dead) for one in ended)
+    lanes.leave(tx, [gone for gone in ends if gone is not None])

@@ -9,7 +9,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
 from relay.journal.codec import to_wire
-from relay.journal.schema import delivery, event
+from relay.journal.schema import delivery, destination, event, is_free
 from relay.journal.values import Filter
 from relay.model import DeliveryState, EventState
 
@@ -86,7 +86,23 @@ def _of_delivery(wanted: Filter) -> Conditions:
         conditions.append(delivery.c.outcome == wanted.outcome.value)
     if wanted.status is not None:
         conditions.append(delivery.c.status == wanted.status)
+    if wanted.blocked:
+        conditions += [is_free, _blocked(wanted)]
     return conditions
+
+
+def _blocked(wanted: Filter) -> sa.ColumnElement[bool]:
+    """What waits for more than its due time."""
+    kept_back = sa.or_(destination.c.paused_at.is_not(None), destination.c.opened_at.is_not(None))
+    if wanted.now is not None:
+        kept_back = sa.or_(kept_back, destination.c.held_until > wanted.now)
+    ways = [
+        delivery.c.due_at.is_(None),
+        delivery.c.destination.in_(sa.select(destination.c.name).where(kept_back)),
+    ]
+    if wanted.destinations is not None:
+        ways.append(delivery.c.destination.not_in(sorted(wanted.destinations)))
+    return sa.or_(*ways)
 
 
 def _search(text: str) -> sa.ColumnElement[bool]:

@@ -12,12 +12,14 @@ import sqlalchemy as sa
 from relay.errors import JournalUnavailable
 from relay.journal import query
 from relay.journal.codec import maybe_from_wire, read_attempt, read_delivery, read_event, to_wire
+from relay.journal.conservation import read_ledger
 from relay.journal.engine import database_path, make_engine, words_of
-from relay.journal.figures import read_ledger, read_status
-from relay.journal.opening import check
-from relay.journal.schema import attempt, delivery, event
-from relay.journal.values import Filter, Ledger, Status
-from relay.model import Attempt, Delivery, Event
+from relay.journal.figures import read_status, view_lane
+from relay.journal.opening import check, too_old
+from relay.journal.schema import VERSION, attempt, delivery, event
+from relay.journal.standings import standing_of
+from relay.journal.values import Filter, LaneView, Ledger, Status
+from relay.model import Attempt, Delivery, Event, Standing
 
 _EVERYTHING = Filter()
 
@@ -32,7 +34,9 @@ class Reader:
     @classmethod
     def open(cls, url: str) -> Reader:
         """Open a journal; raises JournalRefused where there is none, or none that may be used."""
-        check(database_path(url))
+        path = database_path(url)
+        if check(path) < VERSION:
+            raise too_old(path)
         return cls(url)
 
     @contextlib.contextmanager
@@ -121,6 +125,16 @@ class Reader:
         return [
             (row.destination, _error_text(row.error, row.outcome, row.status), row.number) for row in rows
         ]
+
+    def lane_of(self, one: Delivery) -> LaneView | None:
+        """Where a delivery stands in its lane; None where it stands in none, or not any more."""
+        with self._reading() as connection:
+            return view_lane(connection, one)
+
+    def standing(self, name: str) -> Standing:
+        """What keeps a destination back."""
+        with self._reading() as connection:
+            return standing_of(connection, name)
 
     def status(self) -> Status:
         """The journal at a glance."""

@@ -10,13 +10,13 @@ import sqlalchemy as sa
 
 from relay.model import SUSPECT_AFTER
 
-VERSION = 1
+VERSION = 2
 """The version of the tables that this program writes."""
 
-OLDEST_USABLE = 1
+OLDEST_USABLE = 2
 """The oldest program version that may use a journal of `VERSION`."""
 
-REVISION = "0001"
+REVISION = "0002"
 """The alembic revision that belongs to `VERSION`."""
 
 metadata = sa.MetaData()
@@ -100,6 +100,10 @@ delivery = sa.Table(
     sa.Column("age_from", sa.Double, nullable=False),
     sa.Column("finished_at", sa.Double),
     sa.Column("rendered", sa.LargeBinary),
+    sa.Column("place", sa.BigInteger),
+    sa.Column("hold", sa.Boolean, nullable=False, server_default=sa.false()),
+    # Since when it lacks something of the configuration, and therefore has no due time.
+    sa.Column("parked_at", sa.Double),
     sqlite_autoincrement=True,
 )
 sa.Index("ix_delivery_id", delivery.c.id, unique=True)
@@ -119,6 +123,24 @@ sa.Index(
     delivery.c.destination,
     delivery.c.due_at,
     sqlite_where=is_suspect,
+)
+# Behind the head of a lane that holds, nothing expires: each must wait for its turn.
+may_expire = sa.and_(
+    is_free,
+    sa.or_(
+        delivery.c.due_at.is_not(None), delivery.c.parked_at.is_not(None), delivery.c.hold.is_(sa.false())
+    ),
+)
+sa.Index("ix_delivery_age", delivery.c.destination, delivery.c.age_from, sqlite_where=may_expire)
+is_parked = delivery.c.parked_at.is_not(None)
+sa.Index("ix_delivery_parked", delivery.c.destination, sqlite_where=is_parked)
+in_lane = sa.and_(delivery.c.state == PENDING, delivery.c.lane.is_not(None))
+sa.Index(
+    "ix_delivery_lane",
+    delivery.c.destination,
+    delivery.c.lane,
+    delivery.c.place,
+    sqlite_where=in_lane,
 )
 is_owned = delivery.c.owner.is_not(None)
 sa.Index(
@@ -182,7 +204,30 @@ destination = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("last_error", sa.LargeBinary),
     sa.Column("last_error_at", sa.Double),
+    sa.Column("paused_at", sa.Double),
+    sa.Column("pause_reason", sa.LargeBinary),
+    sa.Column("paused_for", sa.Double, nullable=False, server_default=sa.text("0")),
+    sa.Column("opened_at", sa.Double),
+    sa.Column("probe_at", sa.Double),
+    sa.Column("held_until", sa.Double),
 )
+
+# A lane has a row while something stands in it; the row is its lock. `tail` is the last place that
+# was given, `head` that of the one whose turn it is; it is dead, and holds the lane, where `held_by`
+# names it.
+lane = sa.Table(
+    "lane",
+    metadata,
+    sa.Column("destination", sa.Text, primary_key=True),
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    sa.Column("tail", sa.BigInteger, nullable=False),
+    sa.Column("head", sa.BigInteger, nullable=False),
+    sa.Column("held_by", sa.Text),
+    sqlite_with_rowid=False,
+    info={"since": 2},  # the version that brought it
+)
+is_held = lane.c.held_by.is_not(None)
+sa.Index("ix_lane_held", lane.c.destination, sqlite_where=is_held)
 
 node = sa.Table(
     "node",
@@ -192,4 +237,7 @@ node = sa.Table(
     sa.Column("version", sa.Text, nullable=False),
     sa.Column("host", sa.Text, nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("config", sa.Text),
+    sa.Column("reload", sa.BigInteger),
+    sa.Column("config_error", sa.LargeBinary),
 )

@@ -6,41 +6,41 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from relay.journal import lanes
 from relay.journal.codec import attempt_row, maybe_to_wire, pack_rendered
+from relay.journal.lanes import Gone
 from relay.journal.schema import attempt
 from relay.journal.statements import Row
 from relay.journal.tx import Mismatch, Tx
-from relay.journal.values import Settlement
+from relay.journal.values import Settled, Settlement
 from relay.model import DeliveryState
 
+_DONE = Settled(done=True, promoted=False)
 
-def settle_many(tx: Tx, settlements: Sequence[Settlement]) -> list[bool]:
+
+def settle_many(tx: Tx, settlements: Sequence[Settlement]) -> list[Settled]:
     """Settle what is all still held as it was claimed, two statements in all; else `Mismatch`."""
     changed = tx.statements.settle.run(tx.connection, [_row(tx, one) for one in settlements])
     if changed != len(settlements):
         raise Mismatch
-    _record(tx, settlements)
-    return [True] * len(settlements)
+    return _record(tx, settlements)
 
 
-def settle_one(tx: Tx, settlement: Settlement) -> bool:
-    """Settle one; True also when exactly this was settled before, False when it is fenced off."""
+def settle_one(tx: Tx, settlement: Settlement) -> Settled:
+    """Settle one; done also when exactly this was settled before, not when it is fenced off."""
     if tx.statements.settle.run(tx.connection, [_row(tx, settlement)]):
-        _record(tx, (settlement,))
-        return True
+        return _record(tx, (settlement,))[0]
     held = settlement.delivery
-    return (
-        tx.connection.execute(
-            sa.select(attempt.c.number).where(
-                attempt.c.delivery_id == held.id,
-                attempt.c.number == settlement.attempt.number,
-                attempt.c.fence == held.fence,
-                attempt.c.outcome == settlement.attempt.outcome.value,
-                attempt.c.started_at == settlement.attempt.started_at,
-            )
-        ).first()
-        is not None
-    )
+    before = tx.connection.execute(
+        sa.select(attempt.c.number).where(
+            attempt.c.delivery_id == held.id,
+            attempt.c.number == settlement.attempt.number,
+            attempt.c.fence == held.fence,
+            attempt.c.outcome == settlement.attempt.outcome.value,
+            attempt.c.started_at == settlement.attempt.started_at,
+        )
+    ).first()
+    return Settled(done=before is not None, promoted=False)
 
 
 def _row(tx: Tx, settlement: Settlement) -> Row:
@@ -62,7 +62,7 @@ def _row(tx: Tx, settlement: Settlement) -> Row:
     )
 
 
-def _record(tx: Tx, settlements: Sequence[Settlement]) -> None:
+def _record(tx: Tx, settlements: Sequence[Settlement]) -> list[Settled]:
     tx.statements.insert_attempt.run(
         tx.connection, [attempt_row(one.attempt, fence=one.delivery.fence) for one in settlements]
     )
@@ -74,6 +74,17 @@ def _record(tx: Tx, settlements: Sequence[Settlement]) -> None:
         else:
             text = one.attempt.error or one.reason or _status_text(one)
             tx.sums.errors[one.delivery.destination] = text
+    if all(one.delivery.lane is None for one in settlements):
+        return [_DONE] * len(settlements)
+    ends = [_gone(one) for one in settlements]
+    promoted = lanes.leave(tx, [gone for gone in ends if gone is not None])
+    return [Settled(done=True, promoted=gone is not None and gone.lane in promoted) for gone in ends]
+
+
+def _gone(settlement: Settlement) -> Gone | None:
+    if settlement.state is DeliveryState.PENDING:
+        return None
+    return Gone.of(settlement.delivery, dead=settlement.state is DeliveryState.DEAD)
 
 
 def _status_text(settlement: Settlement) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -24,7 +25,9 @@ class Hot:
     sql: str
 
     @classmethod
-    def compile(cls, construct: sa.UpdateBase, order: Sequence[str], dialect: sa.Dialect) -> Hot:
+    def compile(
+        cls, construct: sa.UpdateBase | sa.Select[*tuple[Any, ...]], order: Sequence[str], dialect: sa.Dialect
+    ) -> Hot:
         """Compile for a driver with positional parameters, checking the order of the rows."""
         compiled = construct.compile(dialect=dialect)
         positions = list(getattr(compiled, "positiontup", None) or ())
@@ -35,6 +38,11 @@ class Hot:
     def run(self, connection: sa.Connection, rows: list[Row]) -> int:
         """Execute for all rows in one go; the number of rows that it changed."""
         return connection.exec_driver_sql(self.sql, rows).rowcount
+
+    def one(self, connection: sa.Connection, row: Row) -> sa.Row[*tuple[Any, ...]] | None:
+        """Execute once; the first row that it gives, if it gives any."""
+        result = connection.exec_driver_sql(self.sql, row)
+        return result.first() if result.returns_rows else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,12 @@ class Statements:
     take_key: Hot
     count: Hot
     last_error: Hot
+    enter_lane: Hot
+    lock_lane: Hot
+    promote: Hot
+    head_lane: Hot
+    hold_lane: Hot
+    drop_lane: Hot
 
     @classmethod
     def of(cls, dialect: sa.Dialect) -> Statements:
@@ -60,6 +74,12 @@ class Statements:
             take_key=_take_key(dialect),
             count=_count(dialect),
             last_error=_last_error(dialect),
+            enter_lane=_enter_lane(dialect),
+            lock_lane=_of_lane(sa.select(schema.lane.c.head).with_for_update(), (), dialect),
+            promote=_promote(dialect),
+            head_lane=_of_lane(_set_lane(head=sa.bindparam("head"), held_by=sa.null()), ("head",), dialect),
+            hold_lane=_of_lane(_set_lane(held_by=sa.bindparam("held_by")), ("held_by",), dialect),
+            drop_lane=_of_lane(sa.delete(schema.lane), (), dialect),
         )
 
 
@@ -118,10 +138,55 @@ def _count(dialect: sa.Dialect) -> Hot:
 
 
 def _last_error(dialect: sa.Dialect) -> Hot:
-    columns = [column.name for column in schema.destination.columns]
+    columns = ["name", "last_error", "last_error_at"]
     statement = insert(schema.destination).values(_binds(columns))
     statement = statement.on_conflict_do_update(
         index_elements=["name"],
         set_={name: statement.excluded[name] for name in columns[1:]},
     )
     return Hot.compile(statement, columns, dialect)
+
+
+_LANE = ("b_destination", "b_key")
+
+_Of = TypeVar("_Of", sa.Select[Any], sa.Update, sa.Delete)
+
+
+def _of_lane(statement: _Of, values: Sequence[str], dialect: sa.Dialect) -> Hot:
+    table = schema.lane
+    statement = statement.where(
+        table.c.destination == sa.bindparam(_LANE[0]), table.c.key == sa.bindparam(_LANE[1])
+    )
+    return Hot.compile(statement, (*values, *_LANE), dialect)
+
+
+def _set_lane(**values: sa.ColumnElement[Any]) -> sa.Update:
+    return sa.update(schema.lane).values(**values)
+
+
+def _enter_lane(dialect: sa.Dialect) -> Hot:
+    """Give so many places at the end; the last of them. A lane without a row begins at 1."""
+    columns = ["destination", "key", "tail", "head"]
+    statement = insert(schema.lane).values(_binds(columns))
+    statement = statement.on_conflict_do_update(
+        index_elements=columns[:2], set_={"tail": schema.lane.c.tail + statement.excluded.tail}
+    )
+    return Hot.compile(statement.returning(schema.lane.c.tail), columns, dialect)
+
+
+def _promote(dialect: sa.Dialect) -> Hot:
+    """Make the lowest pending place of a lane due; the place."""
+    table = schema.delivery
+    ours = sa.and_(
+        schema.in_lane,
+        table.c.destination == sa.bindparam(_LANE[0]),
+        table.c.lane == sa.bindparam(_LANE[1]),
+    )
+    lowest = sa.select(sa.func.min(table.c.place)).where(ours).scalar_subquery()
+    statement = (
+        sa.update(table)
+        .where(ours, table.c.place == lowest)
+        .values(due_at=sa.bindparam("due_at"))
+        .returning(table.c.place)
+    )
+    return Hot.compile(statement, ("due_at", *_LANE, *_LANE), dialect)

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from relay.model import Attempt, Dedup, Delivery, DeliveryState, Event, EventState, Outcome, Rendered
+from relay.model import (
+    Attempt,
+    Dedup,
+    Delivery,
+    DeliveryState,
+    Event,
+    EventState,
+    Outcome,
+    Rendered,
+    Standing,
+)
 
 
 class Hooks(Protocol):
@@ -81,6 +91,18 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What became of a settlement.
+
+    done      it is settled so, now or already; False when it was fenced off
+    promoted  the next of its lane is due now
+    """
+
+    done: bool
+    promoted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A delivery that this node now owns, with its event."""
 
@@ -123,6 +145,11 @@ class Filter:
 
     `since` and `until` are Unix seconds of receipt (events) or planning (deliveries); `search` is
     looked for, as it stands, in an event's id, provider id, type, path and body.
+
+    blocked       only what is pending and waits for more than its due time: a lane, a pause, a
+                  breaker, a 429's hold, its route, or its destination
+    destinations  with `blocked`: those of the configuration in force; None where it is not known
+    now           with `blocked`: the moment in question; None leaves a 429's hold out
     """
 
     source: str | None = None
@@ -134,11 +161,31 @@ class Filter:
     since: float | None = None
     until: float | None = None
     search: str | None = None
+    blocked: bool = False
+    destinations: frozenset[str] | None = None
+    now: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneView:
+    """Where a delivery stands in its lane.
+
+    head_id   whose turn it is; None where a dead one holds the lane
+    position  1 for the head, or for the dead one that holds the lane; 2 for the next
+    held_by   the dead delivery for which the lane waits
+    """
+
+    head_id: str | None
+    position: int
+    held_by: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationStatus:
-    """One destination: what waits (`oldest_at` when its oldest was planned), what ended."""
+    """One destination: what waits (`oldest_at` when its oldest was planned), what ended.
+
+    `held_lanes` wait for a dead delivery to be retried or cancelled.
+    """
 
     name: str
     pending: int
@@ -149,6 +196,8 @@ class DestinationStatus:
     delivered: int
     last_error: str | None
     last_error_at: float | None
+    standing: Standing
+    held_lanes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +212,12 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
-    """One process that serves, or died serving and was not yet noticed."""
+    """One process that serves, or died serving and was not yet noticed.
+
+    config        the digest of the configuration that it has in force
+    reload        the last request to take the file anew that it saw through
+    config_error  why it did not take the file then
+    """
 
     id: str
     started_at: float
@@ -171,6 +225,9 @@ class NodeStatus:
     host: str
     pid: int
     alive: bool
+    config: str | None
+    reload: int | None
+    config_error: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from relay.errors import SignatureError
 from relay.model import Headers, Request
-from relay.signatures.keys import PUBLIC_KEY_MARK, Key, MacKey, public_key
+from relay.signatures.keys import PRIVATE_KEY_MARK, PUBLIC_KEY_MARK, Key, MacKey, private_key, public_key
 from relay.signatures.places import InHeader
 from relay.signatures.rows import Row
-from relay.signatures.scheme import Outgoing, Scheme, Verified
+from relay.signatures.scheme import Outgoing, Scheme, Verified, query_value
+from relay.signatures.units import SECONDS
 
 _MAX_SIGNATURES: Final = 16
 """Beyond what any sender that rolls its keys writes; each Ed25519 check costs 100 µs."""
+_MAX_FIELDS: Final = 1000  # senders of forms send some dozens; a stranger's million would hold the loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,37 +42,62 @@ class HmacScheme(Scheme):
         return Verified(found)
 
     def _read(self, request: Request) -> tuple[Sequence[bytes], bytes | None]:
-        row = self.row
-        read = row.form.read(_needed(request, row.header))
+        row, shown = self.row, self.row.header.decode()
+        found = [row.form.read(value) for value in self._signatures(request)]
         prefixes = (row.prefix, row.ed25519) if row.ed25519 else row.prefix
-        candidates = [item for item in read.candidates if item.startswith(prefixes)]
+        candidates = [item for each in found for item in each.candidates if item.startswith(prefixes)]
         if not candidates:
-            raise SignatureError("malformed", f"{row.header.decode()} has no signature of a known kind")
+            raise SignatureError("malformed", f"{shown} has no signature of a known kind")
         if len(candidates) > _MAX_SIGNATURES:
-            raise SignatureError("malformed", f"{row.header.decode()} has too many signatures")
-        stamp = read.timestamp
+            raise SignatureError("malformed", f"{shown} has too many signatures")
         if row.timestamp_header is not None:
-            stamp = _needed(request, row.timestamp_header)
-        elif row.form.timed and not stamp:
-            raise SignatureError("malformed", f"{row.header.decode()} has no timestamp")
-        return candidates, stamp
+            return candidates, _needed(request, row.timestamp_header)
+        if row.form.timed and not found[0].timestamp:
+            raise SignatureError("malformed", f"{shown} has no timestamp")
+        return candidates, found[0].timestamp
+
+    def _signatures(self, request: Request) -> Sequence[bytes]:
+        """Find the header, or where the provider has several, those that are there."""
+        if not self.row.also:
+            return (_needed(request, self.row.header),)
+        names = self.row.also | {self.row.header}
+        values = [value for name, value in request.headers if value and name in names]
+        if not values:
+            raise SignatureError("missing", f"no {self.row.header.decode()}")
+        return values
 
     def _check_age(self, stamp: bytes | None, now: float) -> None:
-        if stamp is None:
+        unit = self.row.unit
+        if stamp is None or unit is None:
             return
-        away = abs(now - self.row.unit.read(stamp))
+        away = abs(now - unit.read(stamp))
         if self.tolerance is not None and away > self.tolerance:
             raise SignatureError("stale", f"the timestamp is {away:.0f} s off")
 
     def _message(self, request: Request, stamp: bytes | None) -> list[bytes]:
-        signed = self.row.signed
-        values = {"body": request.body, "timestamp": stamp or b""}
-        if self.row.id_header is not None and signed.uses("id"):
-            values["id"] = _needed(request, self.row.id_header)
-        if self.needs_url:
-            values["url"] = request.url.encode("utf-8", "replace")
-        values["method"] = request.method.encode("utf-8", "replace")
-        return signed.fill(values)
+        """Put together what is signed; SignatureError where a part of it is missing."""
+
+        def value(hole: str) -> bytes:
+            return stamp or b"" if hole == "timestamp" else self._value(hole, request)
+
+        return self.row.signed.fill(value)
+
+    def _value(self, hole: str, request: Request) -> bytes:
+        kind, _, name = hole.partition(":")
+        match kind:
+            case "body":
+                return request.body
+            case "url":
+                return request.url.encode("utf-8", "replace")
+            case "method":
+                return request.method.encode("utf-8", "replace")
+            case "form":
+                return b"".join(sorted_fields(request.body))
+            case "query":
+                return _needed_query(request, name)
+            case _:
+                header = self.row.id_header if kind == "id" else name.encode()
+                return b"" if header is None else _needed(request, header)
 
     def content_type(self, body: bytes) -> bytes:
         """JSON, unless the provider sends forms and this looks like one."""
@@ -79,23 +107,32 @@ class HmacScheme(Scheme):
 
     def write(self, outgoing: Outgoing) -> Headers:
         """Write the signature, its timestamp and id, and the headers with the event's type and id."""
-        row = self.row
-        stamp = row.unit.write(outgoing.now)
-        identity = outgoing.event_id.encode()
-        values = {
-            "body": outgoing.body,
-            "timestamp": stamp,
-            "id": identity,
-            "url": outgoing.url.encode(),
-            "method": outgoing.method.encode(),
-        }
+        row, identity = self.row, outgoing.event_id.encode()
+        stamp = (row.unit or SECONDS).write(outgoing.now)
         headers = identity_headers(self, outgoing)
         if row.id_header is not None:
             headers[row.id_header] = identity
         if row.timestamp_header is not None:
             headers[row.timestamp_header] = stamp
-        headers[row.header] = row.form.write(self.keys[0].write(row.signed.fill(values)), stamp)
+        for name in row.signed.headers:
+            headers.setdefault(name, identity)  # a nonce, of which nobody asks more than to be new
+        message = self._message(_as_received(outgoing, tuple(headers.items())), stamp)
+        headers[row.header] = row.form.write(self.keys[0].write(message), stamp)
         return tuple(headers.items())
+
+
+def _as_received(outgoing: Outgoing, headers: Headers) -> Request:
+    """Make of what is to be signed the request that it will be, so that both sides read the same parts."""
+    return Request(
+        method=outgoing.method,
+        path="",
+        query=outgoing.url.partition("#")[0].partition("?")[2].encode(),
+        headers=headers,
+        body=outgoing.body,
+        url=outgoing.url,
+        remote=None,
+        received_at=outgoing.now,
+    )
 
 
 def identity_headers(scheme: Scheme, outgoing: Outgoing) -> dict[bytes, bytes]:
@@ -128,11 +165,12 @@ def hmac_scheme(row: Row, secrets: Sequence[bytes], *, tolerance: float | None =
     return HmacScheme(
         name=row.name,
         max_body=row.max_body,
-        mac_headers=frozenset({row.header}) | row.other_macs,
+        mac_headers=frozenset({row.header}) | row.also | row.other_macs,
         needs_url=row.signed.uses("url"),
         type_at=row.type_at,
         id_at=row.id_at,
         challenge=row.challenge,
+        greeting=row.greeting,
         row=row,
         keys=tuple(keys),
         tolerance=row.tolerance if tolerance is None else tolerance,
@@ -140,8 +178,12 @@ def hmac_scheme(row: Row, secrets: Sequence[bytes], *, tolerance: float | None =
 
 
 def _key(row: Row, secret: bytes) -> Key:
+    if row.make_key is not None:
+        return row.make_key(secret)
     if row.ed25519 and secret.startswith(PUBLIC_KEY_MARK):
         return public_key(secret, prefix=row.ed25519)
+    if row.ed25519 and secret.startswith(PRIVATE_KEY_MARK):
+        return private_key(secret, prefix=row.ed25519)
     return MacKey(row.decode_key(secret), algorithm=row.algorithm, encoding=row.encoding, prefix=row.prefix)
 
 
@@ -150,3 +192,22 @@ def _needed(request: Request, name: bytes) -> bytes:
     if not value:
         raise SignatureError("missing", f"no {name.decode()}")
     return value
+
+
+def _needed_query(request: Request, name: str) -> bytes:
+    value = query_value(request.query, name)
+    if not value:
+        raise SignatureError("missing", f"no {name} in the query")
+    return value.encode()
+
+
+def sorted_fields(body: bytes) -> list[bytes]:
+    """Take a form apart: each name followed by each of its distinct values, both sorted."""
+    if body.count(b"&") >= _MAX_FIELDS:
+        raise SignatureError("malformed", "too many fields")
+    fields: dict[bytes, set[bytes]] = {}
+    for pair in body.split(b"&"):
+        if pair:
+            name, _, value = pair.replace(b"+", b" ").partition(b"=")
+            fields.setdefault(unquote_to_bytes(name), set()).add(unquote_to_bytes(value))
+    return [name + value for name, values in sorted(fields.items()) for value in sorted(values)]

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from relay.errors import UsageError
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 PUBLIC_KEY_MARK: Final = b"whpk_"
+PRIVATE_KEY_MARK: Final = b"whsk_"
+_SEED: Final = 32
 
 
 class Key(Protocol):
@@ -37,13 +39,23 @@ class Encoding:
     fold: Callable[[bytes], bytes]
 
 
+def _bare(data: bytes) -> bytes:
+    return data.rstrip(b"=")
+
+
 def _padded(data: bytes) -> bytes:
-    return data.rstrip(b"=") + b"=" * (-len(data.rstrip(b"=")) % 4)
+    bare = _bare(data)
+    return bare + b"=" * (-len(bare) % 4)
+
+
+def _write_base64url(digest: bytes) -> bytes:
+    return _bare(base64.urlsafe_b64encode(digest))
 
 
 HEX: Final = Encoding(write=binascii.hexlify, fold=bytes.lower)
 BASE64: Final = Encoding(write=base64.b64encode, fold=_padded)
-ENCODINGS: Final = {"hex": HEX, "base64": BASE64}
+BASE64URL: Final = Encoding(write=_write_base64url, fold=_bare)
+ENCODINGS: Final = {"hex": HEX, "base64": BASE64, "base64url": BASE64URL}
 
 
 class MacKey:
@@ -111,21 +123,53 @@ class Ed25519Key:
         raise UsageError("the first secret is a public key (whpk_…), which can verify but not sign")
 
 
+class Ed25519Pair(Ed25519Key):
+    """A whole Ed25519 key: it signs, and verifies what it signed."""
+
+    __slots__ = ("_private",)
+
+    def __init__(self, key: Ed25519PrivateKey, *, prefix: bytes) -> None:
+        super().__init__(key.public_key(), prefix=prefix)
+        self._private = key
+
+    def write(self, message: Sequence[bytes]) -> bytes:
+        """Write the prefix and the signature as base64."""
+        return self._prefix + base64.b64encode(self._private.sign(b"".join(message)))
+
+
 def raw(secret: bytes) -> bytes:
     """Take the secret itself as the key."""
     return secret
 
 
-def after_whsec(secret: bytes) -> bytes:
-    """Decode base64, padded or not, after `whsec_`, after `v1,whsec_` or bare; ValueError if it is none."""
-    encoded = secret.removeprefix(b"v1,").removeprefix(b"whsec_")
+def from_hex(secret: bytes) -> bytes:
+    """Decode a secret that is shown as hex; ValueError if it is none."""
     try:
-        key = base64.b64decode(_padded(encoded), validate=True)
+        key = binascii.unhexlify(secret.strip())
     except binascii.Error:
         key = b""
     if not key:
-        raise ValueError("must be base64, with or without whsec_ before it")
+        raise ValueError("must be hex")
     return key
+
+
+def from_base64(secret: bytes) -> bytes:
+    """Decode a secret that is shown as base64, padded or not; ValueError if it is none."""
+    try:
+        key = base64.b64decode(_padded(secret.strip()), validate=True)
+    except binascii.Error:
+        key = b""
+    if not key:
+        raise ValueError("must be base64")
+    return key
+
+
+def after_whsec(secret: bytes) -> bytes:
+    """Decode base64, padded or not, after `whsec_`, after `v1,whsec_` or bare; ValueError if it is none."""
+    try:
+        return from_base64(secret.removeprefix(b"v1,").removeprefix(b"whsec_"))
+    except ValueError:
+        raise ValueError("must be base64, with or without whsec_ before it") from None
 
 
 def public_key(secret: bytes, *, prefix: bytes) -> Ed25519Key:
@@ -140,3 +184,22 @@ def public_key(secret: bytes, *, prefix: bytes) -> Ed25519Key:
     except ValueError:  # binascii.Error is one, too
         raise ValueError("must be an Ed25519 public key: 32 bytes as base64 after whpk_") from None
     return Ed25519Key(key, prefix=prefix)
+
+
+def private_key(secret: bytes, *, prefix: bytes) -> Ed25519Pair:
+    """Read the Ed25519 key written as base64 after `whsk_`; ValueError if it is none.
+
+    It is the seed of 32 bytes, maybe with the public key's 32 behind it, as libsodium writes it.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415 - costs 10 MB, used by few
+        Ed25519PrivateKey,
+    )
+
+    try:
+        data = base64.b64decode(_padded(secret.removeprefix(PRIVATE_KEY_MARK)), validate=True)
+        key = Ed25519PrivateKey.from_private_bytes(data[:_SEED])
+    except ValueError:  # binascii.Error is one, too
+        data, key = b"", None
+    if key is None or data[_SEED:] not in {b"", key.public_key().public_bytes_raw()}:
+        raise ValueError("must be an Ed25519 private key: 32 or 64 bytes as base64 after whsk_")
+    return Ed25519Pair(key, prefix=prefix)

@@ -2,229 +2,80 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Mapping
+from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, Final, assert_never
+from typing import Final
 
-from relay.signatures import gitlab, tokens, twilio
-from relay.signatures.family import HmacScheme, hmac_scheme
-from relay.signatures.keys import ENCODINGS
-from relay.signatures.places import InHeader
-from relay.signatures.rows import ROWS, Row, Signed
+from relay.signatures import (
+    gitlab,
+    graph,
+    hubspot,
+    linear,
+    mailgun,
+    paypal,
+    public,
+    senders,
+    sns,
+    tokens,
+    twilio,
+    webtokens,
+)
+from relay.signatures.family import hmac_scheme
+from relay.signatures.generic import HMAC
+from relay.signatures.options import SECRETS, KindInfo, Option, OptionType, tolerance
+from relay.signatures.providers import KNOWN, Provider
+from relay.signatures.rows import ROWS, Row
 from relay.signatures.scheme import Scheme
-
-_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-
-
-class OptionType(StrEnum):
-    """What a value of an option is."""
-
-    SECRETS = "secrets"
-    TEXT = "text"
-    HEADER = "header"
-    DURATION = "duration"
-    CHOICE = "choice"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One key beside `scheme`. Durations are seconds; `choices` are the words of a CHOICE."""
-
-    name: str
-    type: OptionType
-    about: str
-    required: bool = False
-    default: str | float | None = None
-    choices: tuple[str, ...] = ()
-
-    def check(self, value: object) -> object:
-        """Convert a value to what the scheme wants; ValueError says what was expected, never a secret."""
-        match self.type:
-            case OptionType.SECRETS:
-                return _secrets(value)
-            case OptionType.DURATION:
-                return _duration(self.name, value)
-            case OptionType.TEXT | OptionType.HEADER | OptionType.CHOICE:
-                return self._text(value)
-            case _:
-                assert_never(self.type)
-
-    def _text(self, value: object) -> object:
-        if not isinstance(value, str):
-            raise ValueError(f"{self.name} must be a text")  # noqa: TRY004 - one kind of error for every mistake
-        if self.required and not value:
-            raise ValueError(f"{self.name} must not be empty")
-        if self.choices and value not in self.choices:
-            raise ValueError(f"{self.name} must be one of {', '.join(self.choices)}")
-        if self.type is not OptionType.HEADER:
-            return value
-        if not _HEADER_NAME.fullmatch(value):
-            raise ValueError(f"{self.name} must be the name of a header")
-        return value.lower().encode()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KindInfo:
-    """One kind of scheme: its options, and how it is built from them."""
-
-    name: str
-    about: str
-    options: tuple[Option, ...]
-    build: Callable[[Mapping[str, Any]], Scheme] = field(repr=False)
-
-    def check(self, options: Mapping[str, object]) -> dict[str, object]:
-        """Complete and check the options; None counts as not written."""
-        known = {option.name: option for option in self.options}
-        for name in options:
-            if name not in known:
-                takes = ", ".join(known) or "no options"
-                raise ValueError(f"scheme {self.name} does not know {name}; it takes {takes}")
-        checked: dict[str, object] = {}
-        for option in self.options:
-            value = options.get(option.name)
-            if value is None and option.required:
-                raise ValueError(f"scheme {self.name} needs {option.name}")
-            default = option.default
-            checked[option.name] = option.check(value) if value is not None else default
-        return checked
 
 
 def build(kind: str, options: Mapping[str, object]) -> Scheme:
     """Build a scheme from its options, secrets resolved to bytes; ValueError says what is wrong."""
     info = KINDS.get(kind)
     if info is None:
-        raise ValueError(f"there is no scheme {kind}; there are {', '.join(KINDS)}")
+        close = get_close_matches(kind, KINDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"there is no scheme {kind}{hint}")
     return info.build(info.check(options))
 
 
-def _secrets(value: object) -> list[bytes]:
-    if not isinstance(value, list | tuple) or not all(isinstance(secret, bytes) for secret in value):
-        raise ValueError("secrets must be a list of bytes")
-    if not value or not all(value):
-        raise ValueError("secrets must hold at least one secret, and none that is empty")
-    return list(value)
-
-
-def _duration(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ValueError(f"{name} must be a duration above zero")
-    return float(value)
-
-
-_SECRETS: Final = Option(
-    name="secrets",
-    type=OptionType.SECRETS,
-    required=True,
-    about="the secrets, any of which may verify; the first one signs",
-)
-
-
-def _tolerance(default: float | None) -> Option:
-    return Option(
-        name="tolerance",
-        type=OptionType.DURATION,
-        default=default,
-        about="how far the signed time may be off, either way",
-    )
-
-
 def _row_kind(row: Row) -> KindInfo:
-    options = (_SECRETS, _tolerance(row.tolerance)) if row.timed else (_SECRETS,)
     return KindInfo(
         name=row.name,
         about=row.about,
-        options=options,
+        options=(SECRETS, tolerance(row.tolerance)) if row.timed else (SECRETS,),
         build=lambda o: hmac_scheme(row, o["secrets"], tolerance=o.get("tolerance")),
     )
 
 
-def _build_hmac(o: Mapping[str, Any]) -> HmacScheme:
-    """Make a row of options; ValueError where what is signed and the named headers do not fit."""
-    signed = _compiled(o["signed"])
-    for hole, key in (("timestamp", "timestamp_header"), ("id", "id_header")):
-        if signed.uses(hole) and o[key] is None:
-            raise ValueError(f"signed has {{{hole}}}: name its header in {key}")
-    if o["timestamp_header"] is not None and not signed.uses("timestamp"):
-        raise ValueError("timestamp_header is named, but signed has no {timestamp}: anyone could change it")
-    row = Row(
-        name="hmac",
-        about="",
-        header=o["header"],
-        signed=signed,
-        algorithm=o["algorithm"],
-        encoding=ENCODINGS[o["encoding"]],
-        prefix=o["prefix"].encode(),
-        timestamp_header=o["timestamp_header"],
-        id_header=o["id_header"],
-        id_at=() if o["id_header"] is None else (InHeader(o["id_header"]),),
-    )
-    return hmac_scheme(row, o["secrets"], tolerance=o["tolerance"])
+def _provider_kind(provider: Provider) -> KindInfo:
+    options: tuple[Option, ...] = (SECRETS,)
+    if provider.row is not None and provider.row.timed:
+        options = (SECRETS, tolerance(provider.row.tolerance))
+    elif provider.token is not None and provider.token.kind == "basic":
+        options = (_USERNAME, SECRETS)
+    elif provider.token is not None and provider.token.header is None:
+        options = (_KEY_HEADER, SECRETS)
+    return KindInfo(name=provider.name, about=provider.about, options=options, build=provider.build)
 
 
-def _compiled(template: str) -> Signed:
-    try:
-        return Signed.compile(template)
-    except ValueError as error:
-        raise ValueError(f"signed: {error}") from None
-
-
-_HMAC: Final = KindInfo(
-    name="hmac",
-    about="any provider that signs with an HMAC and one header",
-    options=(
-        _SECRETS,
-        Option(name="header", type=OptionType.HEADER, required=True, about="the header with the signature"),
-        Option(
-            name="algorithm",
-            type=OptionType.CHOICE,
-            default="sha256",
-            choices=("sha1", "sha256", "sha512"),
-            about="the hash",
-        ),
-        Option(
-            name="encoding",
-            type=OptionType.CHOICE,
-            default="hex",
-            choices=tuple(ENCODINGS),
-            about="how the digest is written",
-        ),
-        Option(name="prefix", type=OptionType.TEXT, default="", about="what stands before the digest"),
-        Option(
-            name="signed",
-            type=OptionType.TEXT,
-            default="{body}",
-            about="what is signed, over {body} {timestamp} {id} {url} {method}",
-        ),
-        Option(
-            name="timestamp_header",
-            type=OptionType.HEADER,
-            about="the header with the time, in Unix seconds, for {timestamp}",
-        ),
-        Option(
-            name="id_header",
-            type=OptionType.HEADER,
-            about="the header with the delivery's id, for {id} and event.provider_id",
-        ),
-        _tolerance(300.0),
-    ),
-    build=_build_hmac,
+_USERNAME: Final = Option(name="username", type=OptionType.TEXT, required=True, about="the user's name")
+_KEY_HEADER: Final = Option(
+    name="header", type=OptionType.HEADER, required=True, about="the header with the key"
 )
 
-_OTHERS: Final = (
+_SIGNED: Final = (
     KindInfo(
         name="gitlab",
         about=gitlab.ROW.about,
-        options=(_SECRETS, _tolerance(300.0)),
+        options=(SECRETS, tolerance(300.0)),
         build=lambda o: gitlab.gitlab_scheme(o["secrets"], tolerance=o["tolerance"]),
     ),
     KindInfo(
         name="twilio",
         about="Twilio: X-Twilio-Signature over the URL and the form, or JSON by bodySHA256",
         options=(
-            _SECRETS,
+            SECRETS,
             Option(
                 name="algorithm",
                 type=OptionType.CHOICE,
@@ -235,20 +86,145 @@ _OTHERS: Final = (
         ),
         build=lambda o: twilio.twilio_scheme(o["secrets"], algorithm=o["algorithm"]),
     ),
-    _HMAC,
+    KindInfo(
+        name="linear",
+        about=senders.LINEAR.about,
+        options=(SECRETS, tolerance(60.0)),
+        build=lambda o: linear.linear_scheme(o["secrets"], tolerance=o["tolerance"]),
+    ),
+    KindInfo(
+        name="hubspot",
+        about=senders.HUBSPOT.about,
+        options=(SECRETS, tolerance(300.0)),
+        build=lambda o: hubspot.hubspot_scheme(o["secrets"], tolerance=o["tolerance"]),
+    ),
+    KindInfo(
+        name="zoom",
+        about=senders.ZOOM.about,
+        options=(SECRETS, tolerance(300.0)),
+        build=lambda o: senders.zoom_scheme(o["secrets"], tolerance=o["tolerance"]),
+    ),
+    KindInfo(
+        name="meta",
+        about=senders.META.about,
+        options=(
+            SECRETS,
+            Option(
+                name="verify_token",
+                type=OptionType.SECRETS,
+                about="what hub.verify_token must be; without it hub.challenge is not answered",
+            ),
+        ),
+        build=lambda o: senders.meta_scheme(o["secrets"], verify_token=o["verify_token"]),
+    ),
+    KindInfo(
+        name="x",
+        about=senders.X.about,
+        options=(SECRETS,),
+        build=lambda o: senders.x_scheme(o["secrets"]),
+    ),
+    KindInfo(
+        name="mailgun",
+        about="Mailgun: the signature in the body, of a time and a token; add dedup, which goes by the token",
+        options=(SECRETS, tolerance(None)),
+        build=lambda o: mailgun.mailgun_scheme(o["secrets"], tolerance=o["tolerance"]),
+    ),
+)
+
+_PUBLISHED: Final = (
+    KindInfo(
+        name="discord",
+        about=public.DISCORD.about,
+        options=(SECRETS, tolerance(None)),
+        build=lambda o: public.discord_scheme(o["secrets"], tolerance=o["tolerance"]),
+    ),
+    KindInfo(
+        name="sendgrid",
+        about=public.SENDGRID.about,
+        options=(SECRETS, tolerance(None)),
+        build=lambda o: public.sendgrid_scheme(o["secrets"], tolerance=o["tolerance"]),
+    ),
+    KindInfo(
+        name="paypal",
+        about="PayPal: PayPal-Transmission-Sig, by the certificate that it publishes",
+        options=(
+            Option(
+                name="webhook_id",
+                type=OptionType.TEXTS,
+                required=True,
+                about="the ids under which the webhooks are registered",
+            ),
+            tolerance(None),
+        ),
+        build=lambda o: paypal.paypal_scheme(o["webhook_id"], tolerance=o["tolerance"]),
+    ),
+    KindInfo(
+        name="sns",
+        about="Amazon SNS: the Signature in its JSON, by its certificate; confirms subscriptions",
+        options=(
+            Option(
+                name="topics",
+                type=OptionType.TEXTS,
+                required=True,
+                about="the ARNs of the topics; no other is taken or confirmed",
+            ),
+            tolerance(None),
+        ),
+        build=lambda o: sns.sns_scheme(o["topics"], tolerance=o["tolerance"]),
+    ),
+)
+
+_SHOWN: Final = (
+    KindInfo(
+        name="microsoft-graph",
+        about="Microsoft Graph: clientState in every item of the body; answers validationToken",
+        options=(
+            Option(
+                name="client_state",
+                type=OptionType.SECRETS,
+                required=True,
+                about="the clientState of the subscriptions, any of which may verify",
+            ),
+        ),
+        build=lambda o: graph.graph_scheme(o["client_state"]),
+    ),
+    KindInfo(
+        name="jwt",
+        about="Authorization: Bearer with a JSON Web Token, by HS256, RS256 or ES256",
+        options=(
+            Option(
+                name="secrets",
+                type=OptionType.SECRETS,
+                about="secrets of HS256, or RSA and P-256 keys as PEM; the key says which algorithm",
+            ),
+            Option(name="jwks_url", type=OptionType.TEXT, about="the https address of the issuer's key set"),
+            Option(name="issuer", type=OptionType.TEXT, about="what iss must be"),
+            Option(name="audience", type=OptionType.TEXTS, about="what aud must be, or hold"),
+            Option(
+                name="tolerance",
+                type=OptionType.DURATION,
+                default=30.0,
+                about="how far exp and nbf may be off, as clocks differ",
+            ),
+        ),
+        build=lambda o: webtokens.webtoken_scheme(
+            o["secrets"],
+            jwks_url=o["jwks_url"],
+            issuer=o["issuer"],
+            audience=o["audience"] or (),
+            tolerance=o["tolerance"],
+        ),
+    ),
     KindInfo(
         name="basic",
         about="HTTP Basic authentication",
-        options=(
-            Option(name="username", type=OptionType.TEXT, required=True, about="the user's name"),
-            _SECRETS,
-        ),
+        options=(_USERNAME, SECRETS),
         build=lambda o: tokens.basic_scheme(o["username"], o["secrets"]),
     ),
     KindInfo(
         name="bearer",
         about="Authorization: Bearer with a fixed token",
-        options=(_SECRETS,),
+        options=(SECRETS,),
         build=lambda o: tokens.bearer_scheme(o["secrets"]),
     ),
     KindInfo(
@@ -257,7 +233,7 @@ _OTHERS: Final = (
         options=(
             Option(name="header", type=OptionType.HEADER, about="the header with the key"),
             Option(name="query", type=OptionType.TEXT, about="the query parameter with the key"),
-            _SECRETS,
+            SECRETS,
         ),
         build=lambda o: tokens.api_key_scheme(o["secrets"], header=o["header"], query=o["query"] or None),
     ),
@@ -265,10 +241,20 @@ _OTHERS: Final = (
         name="none",
         about="no check: everyone who reaches the address may post",
         options=(),
-        build=lambda _: tokens.NoScheme(name="none"),
+        build=lambda _: tokens.NoScheme(name="none", proof="none"),
     ),
 )
 
 KINDS: Final[Mapping[str, KindInfo]] = MappingProxyType(
-    {kind.name: kind for kind in (*map(_row_kind, ROWS), *_OTHERS)}
+    {
+        kind.name: kind
+        for kind in (
+            *map(_row_kind, (*ROWS, *senders.SENDERS)),
+            *_SIGNED,
+            *_PUBLISHED,
+            HMAC,
+            *_SHOWN,
+            *map(_provider_kind, KNOWN),
+        )
+    }
 )

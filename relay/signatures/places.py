@@ -11,6 +11,7 @@ from relay.model import Request
 Parsed = Callable[[], object]
 """Gives the parsed body (JSON, or a form as a map of first values), or None where it is neither."""
 
+_MAX_ITEMS: Final = 10_000
 _MAX_BITS: Final = 64  # an id with more is no id, and Python refuses to write out huge integers
 
 
@@ -50,12 +51,31 @@ class InBody:
 
     def find(self, request: Request, parsed: Parsed) -> str | None:  # noqa: ARG002 - see Place
         """Read the field; None where a step of the path is missing or it is no text or small integer."""
-        value = parsed()
-        for step in self.path:
-            if not isinstance(value, Mapping):
-                return None
-            value = value.get(step)
-        return as_text(value)
+        return as_text(_walk(parsed(), self.path))
+
+
+@dataclass(frozen=True, slots=True)
+class InBatch:
+    """A field that all items of a batch share; `within` is the path of the batch in the body."""
+
+    path: tuple[str, ...]
+    within: tuple[str, ...] = ()
+
+    def find(self, request: Request, parsed: Parsed) -> str | None:  # noqa: ARG002 - see Place
+        """Read the field; None where the items differ: a mixed batch has no one type and no one id."""
+        items = _walk(parsed(), self.within)
+        if not isinstance(items, list) or not items:
+            return None
+        found = {as_text(_walk(item, self.path)) for item in items[:_MAX_ITEMS]}
+        return found.pop() if len(found) == 1 and len(items) <= _MAX_ITEMS else None
+
+
+def _walk(value: object, path: tuple[str, ...]) -> object:
+    for step in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(step)
+    return value
 
 
 def first(places: Iterable[Place], request: Request, parsed: Parsed) -> str | None:

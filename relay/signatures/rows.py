@@ -8,115 +8,34 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
-from relay.errors import SignatureError
 from relay.model import Request
-from relay.signatures.keys import BASE64, HEX, Encoding, after_whsec, raw
+from relay.signatures.forms import WHOLE, Fields, Form, Listed
+from relay.signatures.keys import BASE64, HEX, Encoding, Key, after_whsec, raw
 from relay.signatures.places import InBody, InHeader, Parsed, Place
-from relay.signatures.scheme import MIB, Answer, Challenge
+from relay.signatures.scheme import MIB, Answer, Challenge, Greeting
+from relay.signatures.units import SECONDS, Unit
 
-HOLES: Final = ("body", "timestamp", "id", "url", "method")
+HOLES: Final = ("body", "timestamp", "id", "url", "method", "form")
 _HOLE: Final = re.compile(r"\{([^{}]*)\}")
-_MAX_DIGITS: Final = 15  # enough for milliseconds; beyond it no sender's clock is meant
-
-
-class Found(NamedTuple):
-    """What a signature header holds: its signatures, and the timestamp where it stands among them."""
-
-    candidates: Sequence[bytes]
-    timestamp: bytes | None = None
-
-
-class Form(Protocol):
-    """How a signature header is laid out."""
-
-    @property
-    def timed(self) -> bool:
-        """Tell whether the timestamp stands in it."""
-        ...
-
-    def read(self, value: bytes) -> Found:
-        """Take a header apart."""
-        ...
-
-    def write(self, signature: bytes, timestamp: bytes) -> bytes:
-        """Put a header together."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """The header is one signature."""
-
-    timed: bool = False
-
-    def read(self, value: bytes) -> Found:
-        """Read the header as it is."""
-        return Found((value,))
-
-    def write(self, signature: bytes, timestamp: bytes) -> bytes:  # noqa: ARG002 - see Form
-        """Write the signature as it is."""
-        return signature
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """The header is a list of signatures with blanks between them."""
-
-    timed: bool = False
-
-    def read(self, value: bytes) -> Found:
-        """Read every item of the list."""
-        return Found(value.split())
-
-    def write(self, signature: bytes, timestamp: bytes) -> bytes:  # noqa: ARG002 - see Form
-        """Write a list of one."""
-        return signature
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """The header is `name=value` fields, the timestamp among them and signatures maybe several times."""
-
-    time: bytes = b"t="
-    separator: bytes = b","
-    timed: bool = True
-
-    def read(self, value: bytes) -> Found:
-        """Read every field, and the first timestamp."""
-        items = [item.strip() for item in value.split(self.separator)]
-        stamp = next((item for item in items if item.startswith(self.time)), None)
-        return Found(items, None if stamp is None else stamp[len(self.time) :])
-
-    def write(self, signature: bytes, timestamp: bytes) -> bytes:
-        """Write the timestamp and one signature."""
-        return self.time + timestamp + self.separator + signature
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """How a timestamp is written; `read` gives Unix seconds and raises SignatureError."""
-
-    read: Callable[[bytes], float]
-    write: Callable[[float], bytes]
-
-
-def _read_seconds(text: bytes) -> float:
-    # Digits alone: no sign, fraction, blank or underscore, all of which int() or float() would take.
-    if not text.isdigit() or len(text) > _MAX_DIGITS:
-        raise SignatureError("malformed", "the timestamp is no whole number of seconds")
-    return float(text)
-
-
-SECONDS: Final = Unit(read=_read_seconds, write=lambda now: b"%d" % now)
+_NAMED: Final = re.compile(r"header:[a-z0-9!#$%&'*+.^_`|~-]+|query:[^{}]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What is signed: literal bytes, and names of what is put between them."""
+    """What is signed: literal bytes, and names of what is put between them.
+
+    body         the raw bytes of the body
+    timestamp    as it was sent
+    id           the value of the row's `id_header`
+    url, method  as the sender used them
+    form         the fields of a form, sorted by name, each name followed by its value
+    header:NAME  the value of another header, its name in lower case
+    query:NAME   the first value of a parameter of the query
+    """
 
     pieces: tuple[bytes | str, ...]
 
@@ -126,11 +45,12 @@ class Signed:
         split = _HOLE.split(template)
         literals, holes = split[::2], split[1::2]
         for hole in holes:
-            if hole not in HOLES:
-                raise ValueError(f"{{{hole}}} is unknown; there are {' '.join(f'{{{h}}}' for h in HOLES)}")
+            if hole not in HOLES and not _NAMED.fullmatch(hole):
+                known = " ".join(f"{{{name}}}" for name in (*HOLES, "header:NAME", "query:NAME"))
+                raise ValueError(f"{{{hole}}} is unknown; there are {known}")
         if any("{" in text or "}" in text for text in literals):
             raise ValueError("a brace stands alone")
-        if "body" not in holes:
+        if "body" not in holes and "form" not in holes:
             raise ValueError("{body} is missing: without it anyone could change the body")
         pieces: list[bytes | str] = [literals[0].encode()]
         for hole, literal in zip(holes, literals[1:], strict=True):
@@ -141,9 +61,18 @@ class Signed:
         """Whether this is among what is signed."""
         return hole in self.pieces
 
-    def fill(self, values: Mapping[str, bytes]) -> list[bytes]:
-        """Put the values in; the text stays in pieces, so that a large body is not copied."""
-        return [values[piece] if isinstance(piece, str) else piece for piece in self.pieces]
+    @property
+    def headers(self) -> list[bytes]:
+        """The headers whose values are signed."""
+        return [
+            piece.removeprefix("header:").encode()
+            for piece in self.pieces
+            if isinstance(piece, str) and piece.startswith("header:")
+        ]
+
+    def fill(self, value: Callable[[str], bytes]) -> list[bytes]:
+        """Put in the value of each name; the text stays in pieces, so that a large body is not copied."""
+        return [value(piece) if isinstance(piece, str) else piece for piece in self.pieces]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,43 +80,51 @@ class Row:
     """One provider of the HMAC family.
 
     header            of the signatures
-    signed            what is signed, over {body} {timestamp} {id} {url} {method}
+    also              further headers that may hold signatures, each under a key of its own
+    signed            what is signed
     prefix            stands before the encoded digest, and picks the signatures out of a list
     ed25519           prefix of Ed25519 signatures, for secrets that are public keys (whpk_…)
     form              how the signature header is laid out
     timestamp_header  None where there is no timestamp, or the form has it
+    unit              how the timestamp is written; None: the provider does not say, so its age is not checked
     tolerance         seconds that a signed timestamp may be off, either way; None: its age is not checked
     id_header         of {id}
     type_at, id_at    where the event's type and the delivery's id are
+    decode_key        makes an HMAC key of a secret, make_key one of another kind; ValueError where it is none
     other_macs        further headers with a signature of the body, which are not looked at
     forms             the provider sends forms as well as JSON
+    challenge         how a handshake is answered once it is verified
+    greeting          how a handshake without a signature is answered
     """
 
     name: str
     about: str
     header: bytes
+    also: frozenset[bytes] = frozenset()
     signed: Signed
     algorithm: str = "sha256"
     encoding: Encoding = HEX
     prefix: bytes = b""
     ed25519: bytes = b""
-    form: Form = Whole()
+    form: Form = WHOLE
     timestamp_header: bytes | None = None
-    unit: Unit = SECONDS
+    unit: Unit | None = SECONDS
     tolerance: float | None = 300.0
     id_header: bytes | None = None
     type_at: tuple[Place, ...] = ()
     id_at: tuple[Place, ...] = ()
     decode_key: Callable[[bytes], bytes] = raw
+    make_key: Callable[[bytes], Key] | None = None
     max_body: int = MIB
     other_macs: frozenset[bytes] = frozenset()
     forms: bool = False
     challenge: Challenge | None = None
+    greeting: Greeting | None = None
 
     @property
     def timed(self) -> bool:
-        """Tell whether there is a timestamp."""
-        return self.form.timed or self.timestamp_header is not None
+        """Tell whether there is a timestamp whose age can be checked."""
+        return self.unit is not None and (self.form.timed or self.timestamp_header is not None)
 
 
 def _url_verification(request: Request, parsed: Parsed) -> Answer | None:

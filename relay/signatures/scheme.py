@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hmac
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal
 from urllib.parse import unquote_plus
 
 from relay.model import Headers, Request
@@ -43,7 +43,13 @@ class Identity:
 
 
 Challenge = Callable[[Request, Parsed], Answer | None]
-"""How a scheme answers a handshake; None for a request that is none."""
+"""How a scheme answers a handshake that is signed; None for a request that is none."""
+
+Greeting = Callable[[Request], Answer | None]
+"""How a scheme answers a handshake that nobody signs, from method and query; None for a request that is none.
+
+It may raise SignatureError: this is a handshake, and not from whom it says.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +73,11 @@ class Scheme(ABC):
     secret_query    query names that carry plain secrets
     mac_headers     signatures of the body, void once the body is transformed
     needs_url       the URL that the sender posted to is signed
-    challenge       how a handshake is answered, where the provider has one
+    challenge       how a handshake is answered once it is verified, where the provider has one
+    greeting        how a handshake without a signature is answered, whatever its method
     type_at, id_at  where the event's type and the provider's delivery id are, the best place first
+    proof           what a pass means: a plain secret that is shown proves nothing about the body
+    experimental    made from documentation alone: no vector and no library of the provider confirms it
     """
 
     name: str
@@ -80,6 +89,9 @@ class Scheme(ABC):
     type_at: tuple[Place, ...] = ()
     id_at: tuple[Place, ...] = ()
     challenge: Challenge | None = None
+    greeting: Greeting | None = None
+    proof: Literal["verified", "authenticated", "none"] = "verified"
+    experimental: bool = False
 
     @abstractmethod
     def verify(self, request: Request, *, now: float) -> Verified:
@@ -89,9 +101,28 @@ class Scheme(ABC):
     def write(self, outgoing: Outgoing) -> Headers:
         """Write the headers by which the provider would sign this with the first secret."""
 
+    def documents(self, request: Request) -> tuple[str, ...]:  # noqa: ARG002 - most need none
+        """Name the URLs, each checked, of what verifying this request needs; SignatureError as `verify`."""
+        return ()
+
+    def verify_with(self, request: Request, *, now: float, documents: Mapping[str, bytes]) -> Verified:  # noqa: ARG002
+        """Verify by the content of what `documents` named.
+
+        More reasons: `unknown_key`, a newer copy may hold the key; `unreadable`, it is not what it should be.
+        """
+        return self.verify(request, now=now)
+
+    def greet(self, request: Request) -> Answer | None:
+        """Answer a handshake that nobody signs, None for any other request; ask before all else."""
+        return None if self.greeting is None else self.greeting(request)
+
     def answer(self, request: Request, parsed: Parsed) -> Answer | None:
         """Answer a handshake, None for any other request; ask only after `verify` passed."""
         return None if self.challenge is None else self.challenge(request, parsed)
+
+    def confirmation(self, request: Request, parsed: Parsed) -> str | None:  # noqa: ARG002 - most have none
+        """Name the URL to visit before `answer` is sent; ask only after `verify` passed."""
+        return None
 
     def identify(self, request: Request, parsed: Parsed) -> Identity:
         """Find type and delivery id; `parsed` is called only where the headers do not tell."""
@@ -100,6 +131,10 @@ class Scheme(ABC):
     def content_type(self, body: bytes) -> bytes:  # noqa: ARG002 - some providers send forms as well
         """Name the content type under which the provider would send this body."""
         return b"application/json"
+
+    def fill(self, body: bytes, *, now: float, event_id: str) -> bytes:  # noqa: ARG002 - most leave it alone
+        """Put into the body what the provider writes there: a time, a token or the signature itself."""
+        return body
 
     def target(self, url: str, body: bytes) -> str:  # noqa: ARG002 - most providers leave the URL alone
         """Add to the URL what the provider would add before it posts this body."""
@@ -122,9 +157,23 @@ class Scheme(ABC):
         return ((b"content-type", self.content_type(body)), *self.write(outgoing))
 
 
+def traits(scheme: Scheme) -> dict[str, Any]:
+    """What is said of every scheme, for one that is built around another."""
+    return {each.name: getattr(scheme, each.name) for each in fields(Scheme)}
+
+
 def query_name(pair: bytes) -> str:
     """Decode the name of one `name=value` of a query, so that escapes in it hide nothing."""
     return unquote_plus(pair.partition(b"=")[0].decode("utf-8", "replace"))
+
+
+def query_value(query: bytes, name: str) -> str | None:
+    """Decode the first value of a query by its name; None where there is none."""
+    for pair in query.split(b"&"):
+        head, equals, value = pair.partition(b"=")
+        if equals and unquote_plus(head.decode("utf-8", "replace")) == name:
+            return unquote_plus(value.decode("utf-8", "replace"))
+    return None
 
 
 def match_index(expected: Sequence[bytes], candidates: Sequence[bytes]) -> int | None:

@@ -150,6 +150,7 @@ def basic_scheme(username: str, secrets: Sequence[bytes]) -> TokenScheme:
         raise ValueError("username: a colon would end it")
     return TokenScheme(
         name="basic",
+        proof="authenticated",
         secret_headers=frozenset({_AUTHORIZATION}),
         carrier=AuthorizationCarrier(b"Basic"),
         credentials=tuple(username.encode() + b":" + secret for secret in secrets),
@@ -160,6 +161,7 @@ def bearer_scheme(secrets: Sequence[bytes]) -> TokenScheme:
     """Build the check of a bearer token."""
     return TokenScheme(
         name="bearer",
+        proof="authenticated",
         secret_headers=frozenset({_AUTHORIZATION}),
         carrier=AuthorizationCarrier(b"Bearer"),
         credentials=tuple(secrets),
@@ -171,6 +173,7 @@ def api_key_scheme(secrets: Sequence[bytes], *, header: bytes | None, query: str
     if header is not None and query is None:
         return TokenScheme(
             name="api-key",
+            proof="authenticated",
             secret_headers=frozenset({header}),
             carrier=HeaderCarrier(header),
             credentials=tuple(secrets),
@@ -178,6 +181,7 @@ def api_key_scheme(secrets: Sequence[bytes], *, header: bytes | None, query: str
     if query is not None and header is None:
         return TokenScheme(
             name="api-key",
+            proof="authenticated",
             secret_query=frozenset({query}),
             carrier=QueryCarrier(query),
             credentials=tuple(secrets),

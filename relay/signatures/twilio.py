@@ -8,11 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 from relay.errors import SignatureError
 from relay.model import Headers, Request
-from relay.signatures.family import looks_like_json
+from relay.signatures.family import looks_like_json, sorted_fields
 from relay.signatures.keys import BASE64, MacKey
 from relay.signatures.places import InHeader, Parsed, as_text
 from relay.signatures.scheme import Identity, Outgoing, Scheme, Verified
@@ -22,7 +21,6 @@ _HEADER: Final = b"x-twilio-signature"
 _DIGEST: Final = "bodySHA256"
 _FORM: Final = b"application/x-www-form-urlencoded"
 _IDEMPOTENCY: Final = b"i-twilio-idempotency-token"
-_MAX_FIELDS: Final = 1000  # Twilio sends some dozens; a stranger's million would hold the loop
 _AUTHORITY: Final = re.compile(
     r"(?P<scheme>[a-z]+)://(?:[^/?#]*@)?(?P<host>[^/?#@]*?)(?P<port>:[0-9]*)?(?P<rest>[/?#].*)?",
     re.IGNORECASE | re.DOTALL,
@@ -83,7 +81,7 @@ class Twilio(Scheme):
 
     def write(self, outgoing: Outgoing) -> Headers:
         """Sign; for JSON, `url` must be what `target` gave."""
-        fields = [] if looks_like_json(outgoing.body) else _form_fields(outgoing.body)
+        fields = [] if looks_like_json(outgoing.body) else sorted_fields(outgoing.body)
         signature = self.keys[0].write([outgoing.url.encode(), *fields])
         return ((_IDEMPOTENCY, outgoing.event_id.encode()), (_HEADER, signature))
 
@@ -100,19 +98,7 @@ def _signed_fields(request: Request) -> list[bytes]:
     kind = (request.header(b"content-type") or b"").partition(b";")[0].strip().lower()
     if kind != _FORM:
         raise SignatureError("malformed", f"neither a form nor {_DIGEST} in the query")
-    return _form_fields(request.body)
-
-
-def _form_fields(body: bytes) -> list[bytes]:
-    """Each name followed by each of its distinct values, both sorted."""
-    if body.count(b"&") >= _MAX_FIELDS:
-        raise SignatureError("malformed", "too many fields")
-    fields: dict[bytes, set[bytes]] = {}
-    for pair in body.split(b"&"):
-        if pair:
-            name, _, value = pair.replace(b"+", b" ").partition(b"=")
-            fields.setdefault(unquote_to_bytes(name), set()).add(unquote_to_bytes(value))
-    return [name + value for name, values in sorted(fields.items()) for value in sorted(values)]
+    return sorted_fields(request.body)
 
 
 def _digest_in(query: bytes) -> bytes | None:

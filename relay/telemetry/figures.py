@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from relay.model import Standing
+
 
 class DestinationFigures(Protocol):
     """What the gauges show of one destination."""
@@ -27,6 +29,11 @@ class DestinationFigures(Protocol):
     @property
     def dead(self) -> int:
         """Deliveries given up."""
+        ...
+
+    @property
+    def standing(self) -> Standing:
+        """Its pause and its breaker."""
         ...
 
 

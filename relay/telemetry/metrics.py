@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import platform
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from relay import __version__
+from relay.telemetry.notice import ALERT_SOURCE
 
 _ACK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _ATTEMPT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _COMMIT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+RESULTS = ("accepted", "filtered", "duplicate", "conflict")
 _BATCH = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 
@@ -22,10 +24,9 @@ class SourceMetrics:
     __slots__ = ("accepted", "ack", "conflict", "duplicate", "filtered", "last")
 
     def __init__(self, metrics: Metrics, source: str) -> None:
-        self.accepted = metrics.events.labels(source, "accepted")
-        self.filtered = metrics.events.labels(source, "filtered")
-        self.duplicate = metrics.events.labels(source, "duplicate")
-        self.conflict = metrics.events.labels(source, "conflict")
+        self.accepted, self.filtered, self.duplicate, self.conflict = (
+            metrics.events.labels(source, result) for result in RESULTS
+        )
         self.ack = metrics.ack_seconds.labels(source)
         self.last = metrics.last_event.labels(source)
 
@@ -88,6 +89,8 @@ class Metrics:
             "relay_oldest_pending_seconds", "Age of the oldest pending delivery.", "destination"
         )
         self.dead = gauge("relay_dead", "Dead deliveries.", "destination")
+        self.breaker_open = gauge("relay_breaker_open", "1 while its breaker is open.", "destination")
+        self.paused = gauge("relay_paused", "1 while it is paused.", "destination")
         self.last_event = gauge(
             "relay_last_event_timestamp", "When the last event was taken, in Unix seconds.", "source"
         )
@@ -125,6 +128,25 @@ class Metrics:
         if found is None:
             found = self._rejected[key] = self.rejected.labels(source, reason)
         return found
+
+    def keep(self, *, sources: Collection[str], destinations: Collection[str]) -> None:
+        """Drop what is labelled by a source or destination that is no longer among these.
+
+        Relay's own alerts, and requests to no source at all, stay.
+        """
+        ours = {*sources, ALERT_SOURCE, ""}
+        for name in self._sources.keys() - ours:
+            del self._sources[name]
+            for result in RESULTS:
+                self.events.remove(name, result)
+            self.ack_seconds.remove(name)
+            self.last_event.remove(name)
+        for key in [key for key in self._rejected if key[0] not in ours]:
+            del self._rejected[key]
+            self.rejected.remove(*key)
+        for key in [key for key in self._attempts if key[0] not in destinations]:
+            del self._attempts[key]
+            self.attempts.remove(*key)
 
 
 def set_all(gauge: Gauge, values: Mapping[str, float]) -> None:

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from relay import model
-from relay.config import Settings, Source
+from relay.config import Configuration, Settings, Source
 from relay.errors import JournalUnavailable, RequestRefused, RowRefused
 from relay.ingest import Accepted
 from relay.service import Service
@@ -23,6 +23,8 @@ from relay.web.body import BodyBudget, read_body
 
 JOURNAL_RETRY_AFTER = 5
 HOOKS = "/hooks/"
+_ANSWER_HEADERS = {"X-Content-Type-Options": "nosniff"}
+"""An answer echoes what a stranger wrote: no browser may take it for a page."""
 METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET", "HEAD", "OPTIONS")
 _MESSAGES = {
     400: "malformed request",
@@ -32,6 +34,7 @@ _MESSAGES = {
     405: "method not allowed",
     408: "request too slow",
     413: "body too large",
+    429: "too many requests, try again later",
     503: "cannot take it now, try again later",
 }
 
@@ -62,8 +65,12 @@ class Ingress:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.sources = SourceTable(service.configuration.sources)
         self.budget = BodyBudget()
+        self.replace(service.configuration)
+
+    def replace(self, configuration: Configuration) -> None:
+        """Take another configuration; requests that found their source before go on with that."""
+        self.sources = SourceTable(configuration.sources)
 
 
 def ingress_of(request: Request) -> Ingress:
@@ -109,20 +116,19 @@ async def receive(
     service = ingress.service
     remote = _remote(request, service.settings)
     path = request.scope["path"][len("/hooks") :]
-    name = ""
+    source: Source | None = None
     try:
         source, placeholders = ingress.sources.find(path)
-        name = source.name
         taken = await _receive_for(ingress, source, placeholders, request, remote)
     except RequestRefused as refused:
-        return _refuse(service, refused, source=name, remote=remote, path=path)
+        return _refuse(service, refused, source=source, remote=remote, path=path)
     except JournalUnavailable:
         away = RequestRefused(503, "journal_unavailable", retry_after=JOURNAL_RETRY_AFTER)
-        return _refuse(service, away, source=name, remote=remote, path=path)
+        return _refuse(service, away, source=source, remote=remote, path=path)
     except RowRefused:
-        return _refuse(service, RequestRefused(400, "row_refused"), source=name, remote=remote, path=path)
+        return _refuse(service, RequestRefused(400, "row_refused"), source=source, remote=remote, path=path)
     if not isinstance(taken, Accepted):
-        return Response(taken.body, taken.status, media_type=taken.content_type)
+        return Response(taken.body, taken.status, headers=_ANSWER_HEADERS, media_type=taken.content_type)
     if taken.owned:
         background.add_task(service.dispatcher.run, taken.event, taken.owned)
     service.telemetry.acknowledged(source=source.name, seconds=service.clock.now() - taken.event.received_at)
@@ -133,10 +139,9 @@ async def _receive_for(
     ingress: Ingress, source: Source, placeholders: Mapping[str, str], request: Request, remote: str | None
 ) -> Accepted | Answer:
     scope = request.scope
-    if scope["method"] not in source.methods:
-        raise RequestRefused(405, "method")
-    if source.allow_ips and not _is_in(remote, source.allow_ips):
-        raise RequestRefused(403, "address")
+    greets = source.scheme.greeting is not None or bool(source.handshakes)
+    if not greets:
+        _admit(source, scope["method"], remote)
     headers: model.Headers = tuple(scope["headers"])
     body = await read_body(
         request.receive, limit=source.max_body, declared=_declared(headers), budget=ingress.budget
@@ -152,12 +157,27 @@ async def _receive_for(
         remote=remote,
         received_at=service.clock.now(),
     )
+    if greets:
+        # Providers ask by methods, and from addresses, by which no event ever comes.
+        answer = service.verifier.greet(source, posted, placeholders)
+        if answer is not None:
+            service.telemetry.handshake_answered(source=source.name)
+            return answer
+        _admit(source, scope["method"], remote)
     # A journal that hangs must not fill the memory with what waits for it.
     ingress.budget.take(len(body))
     try:
         return await service.ingest.accept(source, placeholders, posted, wall=time.time())
     finally:
         ingress.budget.give(len(body))
+
+
+def _admit(source: Source, method: str, remote: str | None) -> None:
+    """Refuse what comes by another method, or from elsewhere, than the source takes."""
+    if method not in source.methods:
+        raise RequestRefused(405, "method")
+    if source.allow_ips and not _is_in(remote, source.allow_ips):
+        raise RequestRefused(403, "address")
 
 
 def _receipt(source: Source, taken: Accepted) -> Response:
@@ -173,20 +193,27 @@ def _receipt(source: Source, taken: Accepted) -> Response:
 
 
 def _refuse(
-    service: Service, refused: RequestRefused, *, source: str, remote: str | None, path: str
+    service: Service, refused: RequestRefused, *, source: Source | None, remote: str | None, path: str
 ) -> Response:
+    name = "" if source is None else source.name
     service.telemetry.event_rejected(
-        source=source, reason=refused.reason, status=refused.status, remote=remote, path=path
+        source=name, reason=refused.reason, status=refused.status, remote=remote, path=path
     )
     headers = {}
     if refused.retry_after is not None:
         headers["Retry-After"] = str(refused.retry_after)
-    if source:
-        service.journal.count_rejected(source)
+    if source is not None:
+        service.journal.count_rejected(name)
         if refused.status == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = ", ".join(sorted(service.configuration.sources[source].methods))
-    content = json.dumps({"error": _MESSAGES.get(refused.status, "refused")})
+            headers["Allow"] = ", ".join(sorted(source.methods))
+    content = json.dumps({"error": _message(refused)})
     return Response(content, refused.status, headers=headers, media_type="application/json")
+
+
+def _message(refused: RequestRefused) -> str:
+    if refused.reason.startswith("handshake_"):
+        return "handshake not accepted"
+    return _MESSAGES.get(refused.status, "refused")
 
 
 def _declared(headers: model.Headers) -> int | None:
@@ -237,6 +264,7 @@ class IngressApp(FastAPI):
     def __init__(self, service: Service) -> None:
         super().__init__(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
         self.state.ingress = Ingress(service)
+        service.on_apply(self.state.ingress.replace)
         self.hooks = HookRoute("/hooks/{path:path}", receive, methods=list(METHODS))
         self.router.routes.append(self.hooks)
 

@@ -16,6 +16,7 @@ import uvloop
 from relay import __version__, config
 from relay.config import Configuration, Settings
 from relay.errors import UsageError
+from relay.reload import told_loaded
 from relay.service import Service
 from relay.telemetry import Telemetry
 from relay.web import ingress, operator
@@ -37,11 +38,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(settings: Settings) -> int:
-    """Run Relay until SIGTERM or SIGINT; returns the exit code.
+def serve(settings: Settings, *, watch: bool = False) -> int:
+    """Run Relay until SIGTERM or SIGINT; returns the exit code. With `watch`, each edit of the file counts.
 
     Raises ConfigError, UsageError or JournalRefused where it cannot begin.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end a process that is still starting
     configuration = config.load(settings.config, os.environ)
     public = _listen(settings.host, settings.port, "PORT")
     private = _listen(settings.admin_host, settings.admin_port, "ADMIN_PORT")
@@ -53,29 +55,25 @@ def serve(settings: Settings) -> int:
             listening=f"{settings.host}:{settings.port}",
             operators=f"{settings.admin_host}:{settings.admin_port}",
         )
-        telemetry.config_loaded(
-            path=str(configuration.path),
-            digest=configuration.digest,
-            sources=len(configuration.sources),
-            destinations=len(configuration.destinations),
-            routes=sum(map(len, configuration.routes.values())),
-        )
-        return uvloop.run(_run(settings, configuration, telemetry, public, private))
+        told_loaded(telemetry, configuration)
+        return uvloop.run(_run(settings, configuration, telemetry, (public, private), watch=watch))
 
 
 async def _run(
     settings: Settings,
     configuration: Configuration,
     telemetry: Telemetry,
-    public: socket.socket,
-    private: socket.socket,
+    sockets: tuple[socket.socket, socket.socket],
+    *,
+    watch: bool,
 ) -> int:
-    stop = asyncio.Event()
+    stop, hangup = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
     service = Service(settings=settings, configuration=configuration, telemetry=telemetry)
-    await service.start()
+    await service.start(watch=watch)
     front = _server(ingress.create_app(service), http=ingress_protocol(refused=telemetry.request_refused))
     back = _server(operator.create_app(service), http="httptools")
     # What start-up made lives as long as the process; the collector need not walk it again and again.
@@ -83,11 +81,13 @@ async def _run(
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     listeners = [
-        asyncio.create_task(front.serve(sockets=[public])),
-        asyncio.create_task(back.serve(sockets=[private])),
+        asyncio.create_task(server.serve(sockets=[listener]))
+        for server, listener in zip((front, back), sockets, strict=True)
     ]
     stopped = asyncio.create_task(stop.wait())
+    hung_up = asyncio.create_task(_reload_at(hangup, service))
     await asyncio.wait({*listeners, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    hung_up.cancel()
     for server in (front, back):
         server.should_exit = True  # no new connections; requests under way are answered
     await service.drain()
@@ -98,6 +98,14 @@ async def _run(
     await service.close()
     stopped.cancel()
     return 0
+
+
+async def _reload_at(hangup: asyncio.Event, service: Service) -> None:
+    """Take the file anew at each SIGHUP; several at once are one."""
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        await service.reloader.reload()
 
 
 def _server(app: object, *, http: object) -> _Server:

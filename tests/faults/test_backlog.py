@@ -64,7 +64,7 @@ def test_a_hundred_thousand_pending_cost_little_memory(receiver: Receiver, start
         f"""
 sources: {{in: {{verify: none}}, well: {{verify: none}}}}
 destinations:
-  dead: {{url: "http://127.0.0.1:{free_port()}/", retry: {{first_wait: 1s, factor: 1}}}}
+  dead: {{url: "http://127.0.0.1:{free_port()}/", retry: {{first_wait: 1s, factor: 1}}, breaker: null}}
   alive: {{url: "{receiver.url}/"}}
 routes:
   - {{source: in, to: dead}}

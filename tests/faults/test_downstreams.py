@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 
-from tests.support import Fault, Receiver, RelayProcess, Reply, free_port
+from relay.egress import Egress, Result
+from relay.model import Outcome
+from tests.support import Fault, Receiver, RelayProcess, Reply, eventually, free_port
+from tests.unit.egress_helpers import OK, answering, attempt, listening, rules, saying
 
 StartRelay = Callable[..., RelayProcess]
 
@@ -95,6 +101,138 @@ def test_bad_attempts_leak_no_slot(receiver: Receiver, start_relay: StartRelay, 
     relay.wait_log("attempt.finished", 10, decision="delivered", timeout=30)
     expected = "timeout" if fault is Fault.HANG else "read_error"
     assert len(relay.log("attempt.finished", outcome=expected)) == 5
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_the_metadata_service_leads_nowhere(
+    receiver: Receiver, start_relay: StartRelay, status: int
+) -> None:
+    """Every kind of redirect is one request and a failure, wherever it points."""
+    receiver.answer(Reply(status=status, headers=(("Location", "http://169.254.169.254/latest/"),)))
+    relay = start_relay(config(f"{receiver.url}/", destination=", retry: {max_attempts: 1}"))
+    relay.post("in")
+    (dead,) = relay.wait_log("delivery.dead")
+    assert (dead["outcome"], dead["status"]) == ("http_status", status)
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [(Fault.DRIP_HEAD, "timeout"), (Fault.DRIP_BODY, "delivered")],
+    ids=["headers", "body"],
+)
+def test_an_answer_that_drips_ends_at_the_deadline(
+    receiver: Receiver, start_relay: StartRelay, fault: Fault, outcome: str
+) -> None:
+    """Of two minutes of dripping the attempt hears as much as its deadline allows, and then decides."""
+    receiver.answer(Reply(fault=fault))
+    options = ", timeout: 2s, retry: {max_attempts: 1}"
+    relay = start_relay(config(f"{receiver.url}/", destination=options))
+    relay.post("in")
+    (line,) = relay.wait_log("attempt.finished", timeout=60)
+    assert line["outcome"] == outcome
+    assert 1_900 <= line["duration_ms"] < 30_000
+    if outcome == "delivered":
+        assert line["note"] == "response body: not finished within 2 s"
+
+
+def open_files(relay: RelayProcess) -> int:
+    """How many file descriptors the service has open."""
+    return len(list(Path(f"/proc/{relay.pid}/fd").iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        (Fault.RESET, "read_error"),
+        (Fault.RESET_HEAD, "read_error"),
+        (Fault.RESET_BODY, "delivered"),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_connections_that_are_reset_leak_no_file(
+    receiver: Receiver, start_relay: StartRelay, fault: Fault, outcome: str
+) -> None:
+    """After hundreds of resets the service has no more files open than after a few."""
+    receiver.answer(Reply(fault=fault))
+    options = ", breaker: none, retry: {max_attempts: 1}"
+    relay = start_relay(config(f"{receiver.url}/", destination=options))
+    for number in range(20):
+        relay.post("in", str(number))
+    relay.wait_log("attempt.finished", 20)
+    before = open_files(relay)
+    for number in range(200):
+        relay.post("in", str(number))
+    lines = relay.wait_log("attempt.finished", 220, timeout=60)
+    assert {line["outcome"] for line in lines} == {outcome}
+    # A connection that is just being closed, and one of the sender's, may be seen.
+    eventually(lambda: open_files(relay) <= before + 5)
+
+
+INJECTION = """
+sources: {in: {verify: none}}
+destinations:
+  out: {url: "%s/"}
+routes:
+  - source: in
+    to: out
+    transform: {headers: {X-Name: "{{ body.name }}"}}
+"""
+
+
+@pytest.mark.parametrize("name", ["a\r\nX-Evil: 1", "a\nb", "a\rb", "a\x00b"])
+def test_a_header_cannot_be_injected(receiver: Receiver, start_relay: StartRelay, name: str) -> None:
+    """A value that would end its line kills the delivery with the reason, and nothing is sent."""
+    relay = start_relay(INJECTION % receiver.url)
+    relay.post("in", json.dumps({"name": name}))
+    (dead,) = relay.wait_log("delivery.dead")
+    assert (dead["outcome"], dead["reason"]) == ("transform_error", "transform_error")
+    assert dead["error"] == "header X-Name: the value has a line break or another control character"
+    assert receiver.requests == []
+
+
+def test_what_is_meant_for_relay_goes_no_further(receiver: Receiver, start_relay: StartRelay) -> None:
+    """Hop-by-hop headers, those that Connection names, cookies and credentials stop here."""
+    relay = start_relay(config(f"{receiver.url}/"))
+    stopped = {
+        "Connection": "x-secret, keep-alive",
+        "X-Secret": "1",
+        "Keep-Alive": "timeout=5",
+        "Proxy-Authorization": "Basic eDp5",
+        "TE": "trailers",
+        "Trailer": "x-t",
+        "Upgrade": "h2c",
+        "Cookie": "a=b",
+        "Authorization": "Bearer t",
+        "Relay-Event-Id": "evt_forged",
+        "Idempotency-Key": "forged",
+    }
+    relay.post("in", headers=[*stopped.items(), ("X-Passes", "1")])
+    (received,) = receiver.wait()
+    for name in stopped:
+        if name not in {"Relay-Event-Id", "Idempotency-Key"}:
+            assert received.values(name) == [], name
+    assert received.values("x-passes") == [b"1"]
+    assert b"forged" not in b"".join(value for _, value in received.headers)
+
+
+async def test_ten_thousand_cancelled_attempts_leave_nothing_behind() -> None:
+    """Whatever attempts are cancelled in, be it dialling, sending or reading, the next ones succeed."""
+    async with (
+        listening(saying(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", OK, pause=0.02)) as stuck,
+        listening(answering(OK)) as healthy,
+        Egress(rules()) as egress,
+    ):
+        for number in range(50):
+            tasks = [asyncio.create_task(attempt(egress, stuck.url)) for _ in range(200)]
+            await asyncio.sleep(0.01 * (number % 6))
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError | Result) for end in ends)
+        results = await asyncio.gather(*(attempt(egress, healthy.url) for _ in range(100)))
+    assert {result.outcome for result in results} == {Outcome.DELIVERED}
+    assert stuck.connections > 0
 
 
 def test_a_delivery_that_waited_too_long_is_dead(start_relay: StartRelay) -> None:

@@ -124,6 +124,12 @@ def make_entry(
     return Entry(event=event, deliveries=deliveries, dedup=dedup)
 
 
+def make_laned(lane: str = "customer", destination: str = "billing", *, hold: bool = False) -> Entry:
+    """An event with one delivery that stands in a lane."""
+    event = make_event()
+    return Entry(event=event, deliveries=(make_delivery(event, destination, lane=lane, hold=hold),))
+
+
 def make_settlement(
     delivery: Delivery,
     state: DeliveryState = DeliveryState.DELIVERED,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from relay.errors import JournalUnavailable, RowRefused
-from relay.journal import Entry, Journal, Reader
+from relay.journal import Entry, Journal, Reader, Settled
 from relay.model import DeliveryState, EventState, Rendered
 from tests.journal.making import (
     NOW,
@@ -140,7 +140,7 @@ async def test_a_hostile_end_among_many_fails_alone(journal: Journal, reader: Re
     ends = await asyncio.gather(
         *(journal.settle(one) for one in (settlements[0], hostile, settlements[2])), return_exceptions=True
     )
-    assert ends[0] is ends[2] is True
+    assert ends[0] == ends[2] == Settled(done=True, promoted=False)
     assert isinstance(ends[1], RowRefused)
     assert [one.state.value for one in reader.deliveries_of(entry.event.id)] == [
         "delivered",

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay.journal import Claim, Entry, Journal, Reader
-from relay.model import DeliveryState, EventState
-from tests.journal.making import StillClock, make_entry, make_settlement, opened, replayed
+from relay.model import DeliveryState, EventState, Outcome
+from tests.journal.making import StillClock, make_entry, make_laned, make_settlement, opened, replayed
 from tests.journal.test_operate import DAY, Keep
 
 STEPS = st.sampled_from(
@@ -34,6 +34,16 @@ STEPS = st.sampled_from(
         "purge",
         "rejected",
         "tomorrow",
+        "laned",
+        "born_dead",
+        "cancel",
+        "expire",
+        "pause",
+        "resume",
+        "open",
+        "probe",
+        "close",
+        "hold",
     ]
 )
 
@@ -70,7 +80,7 @@ class Play:
 
     async def step(self, name: str) -> None:
         """Do one thing."""
-        if name in {"append", "owned", "seen", "other_body", "filtered"}:
+        if name in {"append", "owned", "seen", "other_body", "filtered", "laned", "born_dead"}:
             await self.append(self.entry(name))
         elif name in ENDS:
             await self.settle(ENDS[name])
@@ -78,23 +88,30 @@ class Play:
             self.held += await self.journal.claim("one", 2, suspect=name == "suspect")
         elif name in {"release", "forget"}:
             await self.let_go(name)
+        elif name in {"pause", "resume", "open", "probe", "close", "hold"}:
+            await self.keep_back(name)
         else:
             await self.operate(name)
 
     def entry(self, name: str) -> Entry:
         """What comes in."""
         node = self.journal.node
-        match name:
-            case "append":
-                return make_entry("one", "two")
-            case "owned":
-                return make_entry("one", "two", owner=node)
-            case "seen":
-                return make_entry("one", owner=node, key="same")
-            case "other_body":
-                return make_entry("one", key="same", body_hash=b"other")
-        entry = make_entry(key="same")
-        return replace(entry, event=replace(entry.event, state=EventState.FILTERED, reason="no_match"))
+        filtered = make_entry(key="same")
+        lost = make_entry("one")
+        born_dead = replace(
+            lost.deliveries[0], state=DeliveryState.DEAD, outcome=Outcome.BACKLOG_FULL, hold=True
+        )
+        return {
+            "append": make_entry("one", "two"),
+            "owned": make_entry("one", "two", owner=node),
+            "seen": make_entry("one", owner=node, key="same"),
+            "other_body": make_entry("one", key="same", body_hash=b"other"),
+            "filtered": replace(
+                filtered, event=replace(filtered.event, state=EventState.FILTERED, reason="no_match")
+            ),
+            "laned": make_laned("same", "one", hold=True),
+            "born_dead": replace(lost, deliveries=(born_dead,)),
+        }[name]
 
     async def operate(self, name: str) -> None:
         """What an operator, the retention and the time do."""
@@ -104,12 +121,32 @@ class Play:
             case "replay":
                 found = self.reader.deliveries(limit=2)
                 await self.journal.replay([replayed(one, now=self.clock.at) for one in found])
+            case "cancel":
+                await self.journal.cancel([one.id for one in self.reader.deliveries(limit=3)])
+            case "expire":
+                await self.journal.expire("one", before=self.clock.at - DAY)
             case "purge":
                 await self.journal.purge(Keep())
             case "rejected":
                 self.journal.count_rejected("github")
             case _:
                 self.clock.at += 4 * DAY
+
+    async def keep_back(self, name: str) -> None:
+        """Stop one destination by every means, and let it go on."""
+        match name:
+            case "pause":
+                await self.journal.pause("one", reason="operator")
+            case "resume":
+                await self.journal.resume("one")
+            case "open":
+                await self.journal.open_breaker("one", probe_at=self.clock.at)
+            case "probe":
+                self.held += await self.journal.probe("one", next_probe_at=self.clock.at)
+            case "close":
+                await self.journal.close_breaker("one")
+            case _:
+                await self.journal.hold("one", until=self.clock.at + DAY)
 
     async def let_go(self, name: str) -> None:
         """Give all back, or forget all and be told so."""
@@ -137,8 +174,8 @@ async def play(steps: list[str]) -> None:
                 assert sum(ledger.waiting.values()) == pending == sum(journal.backlogs().values()), step
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(STEPS, max_size=25))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(STEPS, max_size=40))
 def test_the_ledger_balances_whatever_is_done(steps: list[str]) -> None:
     """Accepted, planned and replayed are accounted for after every step, and so is all that waits."""
     asyncio.run(play(steps))

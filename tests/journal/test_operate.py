@@ -82,6 +82,17 @@ async def test_replay_adds_deliveries_under_the_same_key(journal: Journal, reade
     assert len(await journal.claim("to-0", 9)) == 2
 
 
+async def test_a_replay_ages_by_its_destinations_own_time(journal: Journal, clock: StillClock) -> None:
+    """Which is behind by all its pauses, whatever the plan says."""
+    entry = await end(journal, DeliveryState.DELIVERED)
+    await journal.pause("to-0", reason="operator")
+    clock.at += 60
+    await journal.resume("to-0")
+    assert await journal.replay([replayed(entry.deliveries[0], now=clock.at)]) == 1
+    (claim,) = await journal.claim("to-0", 1)
+    assert (claim.delivery.age_from, claim.delivery.created_at) == (NOW, NOW + 60)
+
+
 async def test_a_filtered_event_that_is_replayed_moves_to_routed(journal: Journal, reader: Reader) -> None:
     """So the ledger goes on to balance."""
     event = make_event(state=EventState.FILTERED, reason="no_match")

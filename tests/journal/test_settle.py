@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from relay.journal import Journal, Reader
+from relay.journal import Journal, Reader, Settled
 from relay.model import DeliveryState, Outcome, Rendered
 from tests.journal.making import NOW, StillClock, make_entry, make_settlement
 
@@ -53,8 +53,9 @@ async def test_settling_twice_is_success(journal: Journal, reader: Reader) -> No
     entry = make_entry("billing", owner=journal.node)
     await journal.append(entry)
     settlement = make_settlement(entry.deliveries[0])
-    assert await asyncio.gather(*(journal.settle(settlement) for _ in range(3))) == [True] * 3
-    assert await journal.settle(settlement)
+    ends = await asyncio.gather(*(journal.settle(settlement) for _ in range(3)))
+    assert ends == [Settled(done=True, promoted=False)] * 3
+    assert (await journal.settle(settlement)).done
     (attempt,) = reader.attempts_of(entry.deliveries[0].id)
     assert attempt == settlement.attempt
     assert journal.backlogs()["billing"] == 0
@@ -67,9 +68,9 @@ async def test_a_late_end_is_fenced_off(journal: Journal, reader: Reader) -> Non
     await journal.append(entry)
     await journal.release(entry.deliveries, interrupted=True)
     (claim,) = await journal.claim("billing", 1)
-    assert not await journal.settle(make_settlement(entry.deliveries[0]))
+    assert not (await journal.settle(make_settlement(entry.deliveries[0]))).done
     assert reader.deliveries_of(entry.event.id) == [claim.delivery]
-    assert await journal.settle(make_settlement(claim.delivery))
+    assert (await journal.settle(make_settlement(claim.delivery))).done
 
 
 async def test_the_first_rendering_stays(journal: Journal, reader: Reader) -> None:

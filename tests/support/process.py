@@ -36,6 +36,7 @@ class RelayProcess:
     """`relay serve` on a configuration text; everything of it lives in `folder`.
 
     wrapper  a command in front of it, such as strace with its options
+    flags    of `serve`
     env      more of its environment; RELAY_* of the test's own environment does not reach it
     """
 
@@ -46,6 +47,7 @@ class RelayProcess:
         *,
         env: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
+        flags: Sequence[str] = (),
         journal: str | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +59,7 @@ class RelayProcess:
         self.admin_port = free_port()
         self._env = dict(env or {})
         self._wrapper = tuple(wrapper)
+        self._flags = tuple(flags)
         self._process: subprocess.Popen[bytes] | None = None
         self._runs = 0
 
@@ -111,7 +114,7 @@ class RelayProcess:
         self._runs += 1
         with self._output("out").open("wb") as out, self._output("err").open("wb") as err:
             self._process = subprocess.Popen(
-                [*self._wrapper, *_command("serve")],
+                [*self._wrapper, *_command("serve", *self._flags)],
                 env=self.environ,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,

@@ -8,12 +8,27 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 
-from relay.config.model import Timeout
-from relay.egress import Egress, Result
-from relay.model import Headers
+from relay.config.model import Auth, Destination, EgressRules, Http, Success, Timeout
+from relay.egress import Egress, Parcel, Result
+from relay.expressions import View, compile_template
+from relay.model import Delivery, Event, Headers
+from relay.retry import Policy
+from relay.routing import view_of
+from relay.signatures import Scheme
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+OWN = (
+    b"idempotency-key",
+    b"relay-event-id",
+    b"relay-delivery-id",
+    b"relay-source",
+    b"relay-attempt",
+    b"traceparent",
+)
+"""What Relay says of every delivery (see test_egress_headers)."""
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -118,6 +133,84 @@ def resetting(before: bytes = b"") -> Callable[..., Awaitable[None]]:
     return handle
 
 
+def rules(*, deny: str = "", allow: str = "", proxy: str | None = None) -> EgressRules:
+    """Rules of `egress`, the networks with blanks between them."""
+    return EgressRules(
+        deny=tuple(map(ip_network, deny.split())), allow=tuple(map(ip_network, allow.split())), proxy=proxy
+    )
+
+
+def api(
+    url: str,
+    *,
+    method: str | None = None,
+    headers: Headers = (),
+    query: bool = False,
+    auth: Auth | None = None,
+    sign: tuple[Scheme, ...] = (),
+    tls: ssl.SSLContext | None = None,
+) -> Http:
+    """An HTTP API; every 2xx is a success."""
+    return Http(
+        url=compile_template(url),
+        method=method,
+        forward_query=query,
+        headers=headers,
+        success=Success(frozenset(range(200, 300))),
+        auth=auth,
+        sign=sign,
+        tls=tls,
+    )
+
+
+def destination(target: Http, *, total: float = 10.0, connect: float | None = None) -> Destination:
+    """A destination with no limits."""
+    return Destination(
+        name="out",
+        target=target,
+        timeout=Timeout(connect=connect, total=total),
+        retry=Policy(),
+        concurrency=16,
+        rate=None,
+        breaker=None,
+        order=None,
+        max_backlog=None,
+    )
+
+
+def parcel(*, method: str = "POST", query: bytes = b"", headers: Headers = (), body: bytes = b"{}") -> Parcel:
+    """An event as its sender posted it, on its way for the first time."""
+    event = Event(
+        id="evt_1",
+        source="in",
+        type=None,
+        provider_id=None,
+        received_at=0.0,
+        method=method,
+        path="/in",
+        query=query,
+        headers=headers,
+        body=body,
+        remote=None,
+    )
+    delivery = Delivery(
+        id="dlv_1",
+        event_id="evt_1",
+        source="in",
+        route="in-to-out",
+        destination="out",
+        key="key_1",
+        created_at=0.0,
+        age_from=0.0,
+        attempts=1,
+    )
+
+    def view() -> View:
+        return view_of(event, {}, 1024 * 1024)
+
+    return Parcel(event=event, delivery=delivery, rendered=None, secret_headers=frozenset(), view=view)
+
+
 async def attempt(
     egress: Egress,
     url: str,
@@ -128,12 +221,8 @@ async def attempt(
     total: float = 10.0,
     connect: float | None = None,
 ) -> Result:
-    """Try once; every 2xx is a success."""
-    return await egress.attempt(
-        method=method,
-        url=url,
-        headers=headers,
-        body=body,
-        timeout=Timeout(connect=connect, total=total),
-        success=lambda status: 200 <= status < 300,
+    """Try once; `headers` are the destination's own."""
+    target = api(url, headers=headers)
+    return await egress.send(
+        parcel(method=method, body=body), destination(target, total=total, connect=connect)
     )

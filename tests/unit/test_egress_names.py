@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from relay.egress import AiohttpTransport, Egress
+from relay.egress import Egress
 from relay.model import Outcome
-from tests.unit.egress_helpers import OK, answering, attempt, listening
+from tests.unit.egress_helpers import OK, answering, attempt, listening, rules
 
 NXDOMAIN = b"\x81\x83"
 
@@ -49,7 +49,7 @@ async def egress_by(server: NameServer) -> AsyncIterator[Egress]:
     )
     try:
         port = transport.get_extra_info("sockname")[1]
-        async with Egress(AiohttpTransport(nameservers=[f"127.0.0.1:{port}"])) as egress:
+        async with Egress(rules(), nameservers=[f"127.0.0.1:{port}"]) as egress:
             yield egress
     finally:
         transport.close()
@@ -133,7 +133,7 @@ async def test_only_a_good_certificate_gets_the_event(
     trust = ssl.create_default_context(cafile=str(pem)) if trusted else None
     async with (
         listening(answering(OK), context=context) as server,
-        Egress(AiohttpTransport(ssl_context=trust)) as egress,
+        Egress(rules(), tls=trust) as egress,
     ):
         result = await attempt(egress, f"https://localhost:{server.port}/hush")
     if reason is None:
@@ -154,7 +154,7 @@ async def test_a_host_that_speaks_no_tls_is_a_tls_error() -> None:
         writer.write(OK)
         await writer.drain()
 
-    async with listening(handle) as server, Egress() as egress:
+    async with listening(handle) as server, Egress(rules()) as egress:
         result = await attempt(egress, f"https://127.0.0.1:{server.port}/")
     assert (result.outcome, result.error) == (
         Outcome.TLS_ERROR,

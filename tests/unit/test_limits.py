@@ -1,8 +1,15 @@
-"""The slots of a destination: newcomers, claims, and what waits."""
+"""Slots, tokens and failures in a row: newcomers, claims, and what waits."""
 
 from __future__ import annotations
 
-from relay.limits import Slots
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.limits import Breaker, BreakerPolicy, Bucket, Slots, is_failure
+from relay.model import Outcome
+
+NOW = 1_760_000_000.25
 
 
 def settled(concurrency: int = 4) -> Slots:
@@ -10,12 +17,19 @@ def settled(concurrency: int = 4) -> Slots:
     return Slots(concurrency, unsure=False)
 
 
+def claim(slots: Slots, *, got: int | None = None) -> int:
+    """Claim as many as are wanted; how many those were. All are filled, or `got`."""
+    asked = slots.wanted
+    slots.begin_claim(asked)
+    slots.end_claim(asked=asked, got=asked if got is None else got)
+    return asked
+
+
 def test_nobody_passes_before_the_journal_was_asked() -> None:
     """At the start something may wait in the journal, so newcomers go behind it."""
     slots = Slots(4)
     assert not slots.reserve(0)
-    assert slots.begin_claim() == 4
-    slots.end_claim(asked=4, got=0)
+    assert claim(slots, got=0) == 4
     assert slots.reserve(0)
 
 
@@ -40,7 +54,7 @@ def test_a_claim_takes_no_more_than_is_known_to_wait() -> None:
     """While a claim for two is under way, newcomers find the other slots free."""
     slots = settled()
     slots.waiting = 2
-    assert slots.begin_claim() == 2
+    slots.begin_claim(slots.wanted)
     assert slots.reserve(0)
     slots.end_claim(asked=2, got=2)
     assert (slots.in_flight, slots.free) == (3, 1)
@@ -50,8 +64,7 @@ def test_more_waiting_than_slots_stays_waiting() -> None:
     """A claim is bounded by the free slots; the rest still goes before newcomers."""
     slots = settled(2)
     slots.waiting = 5
-    assert slots.begin_claim() == 2
-    slots.end_claim(asked=2, got=2)
+    assert claim(slots) == 2
     slots.release()
     assert slots.waiting == 3
     assert not slots.reserve(0)
@@ -60,8 +73,7 @@ def test_more_waiting_than_slots_stays_waiting() -> None:
 def test_an_unsure_claim_covers_all_that_was_known() -> None:
     """A claim of all that is due makes the count of those known to wait void."""
     slots = Slots(4, waiting=1)
-    assert slots.begin_claim() == 4
-    slots.end_claim(asked=4, got=1)
+    assert claim(slots, got=1) == 4
     assert slots.waiting == 0
     assert slots.reserve(0)
 
@@ -71,7 +83,7 @@ def test_what_the_journal_shows_is_mostly_what_is_known_to_wait() -> None:
     slots = settled()
     slots.waiting = 1
     slots.note_oldest(9.5, 10.0, patience=1.0)
-    assert slots.begin_claim() == 1
+    assert claim(slots) == 1
     assert slots.reserve(10.0)
     slots.note_oldest(8.9, 10.0, patience=1.0)
     assert not slots.reserve(10.0)
@@ -84,3 +96,112 @@ def test_what_the_journal_shows_of_others_goes_first() -> None:
     assert slots.reserve(10.0)
     slots.note_oldest(10.0, 10.0, patience=1.0)
     assert not slots.reserve(10.0)
+
+
+def test_newcomers_go_behind_those_that_a_claim_left_behind() -> None:
+    """While a claim is under way, what it had no slot for still goes before newcomers."""
+    slots = settled(2)
+    slots.waiting = 5
+    slots.begin_claim(1)
+    assert not slots.reserve(0)
+
+
+def test_a_claim_that_was_not_filled_shows_that_nothing_else_is_due() -> None:
+    """What was counted as waiting and is not due, as in an order lane, costs one claim and not many."""
+    slots = settled()
+    slots.waiting = 5_000
+    slots.begin_claim(slots.wanted)
+    slots.waiting += 1
+    assert not slots.end_claim(asked=4, got=1)
+    assert slots.waiting == 1
+
+
+def test_fewer_slots_than_are_taken_let_nobody_in() -> None:
+    """Where a new configuration has fewer slots, those in flight end before anybody else begins."""
+    slots = settled()
+    assert all(slots.reserve(0) for _ in range(4))
+    slots.concurrency = 2
+    slots.release()
+    slots.release()
+    assert not slots.reserve(0)
+    slots.release()
+    assert slots.reserve(0)
+
+
+def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
+    """After a quiet time the burst is there at once, then one token in each interval."""
+    bucket = Bucket(10.0, burst=3.0)
+    assert [bucket.take(NOW) for _ in range(4)] == [True, True, True, False]
+    assert bucket.ready_at == pytest.approx(NOW + 0.1)
+    assert bucket.take(bucket.ready_at)
+    assert not bucket.take(bucket.ready_at - 0.01)
+
+
+@given(
+    st.floats(min_value=0.001, max_value=10_000.0),
+    st.lists(st.floats(min_value=0.0, max_value=0.5), max_size=200),
+)
+def test_a_bucket_never_gives_more_than_rate_and_burst(rate: float, pauses: list[float]) -> None:
+    """Whenever it is asked, tokens in a span are at most its rate times the span, and the burst."""
+    bucket = Bucket(rate, burst=max(1.0, rate / 10))
+    now, taken = NOW, 0
+    for pause in pauses:
+        now += pause
+        taken += bucket.take_up_to(50, now)
+        assert taken <= (now - NOW) * rate * 1.001 + bucket.burst + 1e-3
+
+
+@given(st.floats(min_value=0.001, max_value=10_000.0))
+def test_a_token_is_there_at_the_moment_that_was_named(rate: float) -> None:
+    """Who sleeps until `ready_at` finds a token, however the floats round."""
+    bucket = Bucket(rate, burst=max(1.0, rate / 10))
+    bucket.take_up_to(2_000, NOW)
+    for _ in range(20):
+        assert bucket.take(bucket.ready_at)
+
+
+def test_a_token_given_back_can_be_had_again() -> None:
+    """What was reserved for an event that was not stored is no loss."""
+    bucket = Bucket(1.0)
+    assert bucket.take(NOW)
+    assert not bucket.take(NOW)
+    bucket.give_back()
+    assert bucket.take(NOW)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "failure"),
+    [
+        (Outcome.DELIVERED, 200, False),
+        (Outcome.HTTP_STATUS, 500, True),
+        (Outcome.HTTP_STATUS, 503, True),
+        (Outcome.HTTP_STATUS, 429, True),
+        (Outcome.HTTP_STATUS, 404, False),
+        (Outcome.HTTP_STATUS, 410, False),
+        (Outcome.TIMEOUT, None, True),
+        (Outcome.CONNECT_ERROR, None, True),
+        (Outcome.DNS_ERROR, None, True),
+        (Outcome.TLS_ERROR, None, True),
+        (Outcome.READ_ERROR, None, True),
+        (Outcome.BLOCKED_ADDRESS, None, True),
+        (Outcome.TRANSFORM_ERROR, None, None),
+        (Outcome.EXPIRED, None, None),
+        (Outcome.INTERRUPTED, None, None),
+    ],
+)
+def test_what_counts_against_a_destination(outcome: Outcome, status: int | None, failure: object) -> None:
+    """No answer, 5xx and 429 do; another answer does not; what was never sent says nothing."""
+    assert is_failure(outcome, status) is failure
+
+
+def test_a_breaker_opens_by_failures_in_a_row() -> None:
+    """A success in between begins the count anew, and what says nothing leaves it."""
+    breaker = Breaker(BreakerPolicy(failures=3))
+    assert [breaker.count(one) for one in (True, True, False, True, True, None, True)] == [False] * 6 + [True]
+    assert breaker.count(failed=True), "where opening failed, the next failure tries again"
+
+
+def test_without_a_policy_nothing_opens() -> None:
+    """`breaker: null` counts and never opens."""
+    breaker = Breaker(None)
+    assert not any(breaker.count(failed=True) for _ in range(100))

@@ -65,7 +65,7 @@ def test_transport_faults_are_retried(outcome: Outcome) -> None:
     assert wait_of(judge(outcome=outcome, status=None)) == 5
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 404, 410, 429, 500, 503])
+@pytest.mark.parametrize("status", [301, 400, 401, 404, 429, 500, 503])
 def test_every_failing_status_is_retried(status: int) -> None:
     """A status is no reason to give up unless the file says so."""
     assert wait_of(judge(status=status)) == 5
@@ -73,9 +73,50 @@ def test_every_failing_status_is_retried(status: int) -> None:
 
 def test_a_status_of_give_up_on_is_dead() -> None:
     """A status in give_up_on kills the delivery at its first attempt, others do not."""
-    policy = Policy(give_up_on=frozenset({400, 410}))
-    assert judge(policy, status=410) == Verdict(decision=Decision.DEAD, reason="give_up_on")
+    policy = Policy(give_up_on=frozenset({400, 409}))
+    assert judge(policy, status=409) == Verdict(decision=Decision.DEAD, reason="give_up_on")
     assert judge(policy, status=411).decision is Decision.RETRY
+
+
+def test_a_status_of_pause_on_pauses_and_is_due_when_that_ends() -> None:
+    """A status in pause_on, by default 410, kills nothing, even past max_age: it is due now, and pauses."""
+    expected = Verdict(decision=Decision.RETRY, due_at=NOW, pauses=True)
+    assert judge(status=410) == expected
+    assert judge(status=410, age=1e9, finished=10**6) == expected
+    assert judge(Policy(pause_on=frozenset({403})), status=403) == expected
+    assert not judge(Policy(pause_on=frozenset()), status=410).pauses
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "held"),
+    [(429, 60.0, 60.0), (429, 1e9, 3600.0), (429, None, None), (429, 0.0, None), (503, 60.0, None)],
+)
+def test_only_429_with_retry_after_holds_the_destination(
+    status: int, asked: float | None, held: float | None
+) -> None:
+    """The destination is left alone as long as it asks, up to max_wait; by 503 only the delivery waits."""
+    verdict = judge(status=status, retry_after=asked)
+    assert verdict.holds_until == (None if held is None else NOW + held)
+
+
+def test_a_429_holds_though_the_delivery_is_dead() -> None:
+    """What the destination asks for is heard when this was the delivery's last attempt."""
+    verdict = judge(Policy(max_attempts=1), status=429, retry_after=9.0)
+    assert (verdict.decision, verdict.holds_until) == (Decision.DEAD, NOW + 9)
+
+
+def test_a_schedule_names_the_waits_one_by_one() -> None:
+    """The waits are those of the schedule, the last one again and again, whatever max_wait is."""
+    policy = Policy(schedule=(5.0, 300.0, 7200.0), jitter=0.0, max_wait=3600.0)
+    assert [wait_of(judge(policy, finished=number)) for number in range(6)] == [5, 5, 300, 7200, 7200, 7200]
+
+
+def test_jitter_and_retry_after_apply_to_a_schedule_too() -> None:
+    """Chance takes its share off a scheduled wait, and Retry-After lengthens it up to max_wait."""
+    policy = Policy(schedule=(10.0,), jitter=0.2, max_wait=3600.0)
+    assert wait_of(judge(policy, chance=0.5)) == pytest.approx(9.0)
+    assert wait_of(judge(policy, retry_after=100.0)) == 100
+    assert wait_of(judge(policy, retry_after=1e9)) == 3600
 
 
 def test_a_transform_error_is_dead() -> None:

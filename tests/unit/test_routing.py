@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from relay.errors import ExpressionError
 from relay.expressions import View, compile_program, compile_template
 from relay.model import Headers
-from relay.routing import Match, Route, Transform, match
+from relay.routing import Fate, Match, Order, Route, Transform, match, trials
 
 HEADERS = (
     (b"content-type", b"application/json"),
@@ -79,6 +80,62 @@ def test_a_when_that_fails_is_no_match_and_an_error() -> None:
 def test_a_false_when_keeps_a_later_one_from_failing() -> None:
     """The expressions of a list are asked in their order, up to the first that is not true."""
     assert match([route("a", "false", "body.q == 1")], view({})) == Match((), ())
+
+
+def test_a_trial_says_which_expression_decided() -> None:
+    """Each route has its fate, with the expression of its list that decided, and what it gave."""
+    routes = [
+        route("no", "true", "body.n", "body.q == 1"),
+        route("fails", "body.q == 1"),
+        route("yes", "body.n == 1", stop=True),
+        route("behind"),
+        route("last"),
+    ]
+    found = [
+        (one.route.name, one.fate, one.when, one.given, one.error) for one in trials(routes, view({"n": 1}))
+    ]
+    assert found == [
+        ("no", Fate.UNMATCHED, 1, 1, None),
+        ("fails", Fate.FAILED, 0, None, "missing: body.q"),
+        ("yes", Fate.MATCHED, None, None, None),
+        ("behind", Fate.HIDDEN, None, None, None),
+        ("last", Fate.HIDDEN, None, None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "lane"),
+    [
+        ("body.id", "cus_1"),
+        ("body.n", "1"),
+        ("body.list", '[1,"a"]'),
+        ("body.none", None),
+        ('body.id + ""', "cus_1"),
+        ("body.long", "sha256:" + hashlib.sha256(b"x" * 201).hexdigest()),
+    ],
+)
+def test_an_order_key_names_a_lane(key: str, lane: str | None) -> None:
+    """Text is the lane's name as it is, all else its JSON, a long one its hash; null is in no lane."""
+    body = {"id": "cus_1", "n": 1, "list": [1, "a"], "none": None, "long": "x" * 201}
+    assert Order(key=compile_program(key), hold=False).lane(view(body)) == lane
+
+
+def test_an_order_key_that_fails_raises() -> None:
+    """Who asks decides what follows, and has the reason."""
+    with pytest.raises(ExpressionError, match=r"missing: body\.q"):
+        Order(key=compile_program("body.q"), hold=False).lane(view({}))
+
+
+@pytest.mark.parametrize("key", ["subject", "text"])
+def test_a_subject_is_one_line_in_place_of_what_came(key: str) -> None:
+    """An email's subject stands among the headers; a sender's line break adds no header to it."""
+    transform = Transform(
+        subject=compile_template("Push: {{ body.t }}"),
+        text=compile_template("hello") if key == "text" else None,
+    )
+    headers, body = render(transform, {"t": "first\r\nBcc: evil@example.com\n\x00"})
+    assert [value for name, value in headers if name == b"subject"] == [b"Push: first Bcc: evil@example.com"]
+    assert (body == b"hello") is (key == "text")
 
 
 def render(transform: Transform, body: object = None) -> tuple[Headers, bytes]:

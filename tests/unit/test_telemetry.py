@@ -9,12 +9,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from relay.model import Attempt, Decision, Delivery, Event, EventState, Outcome
+from relay.model import Attempt, Decision, Delivery, Event, EventState, Outcome, Standing
 from relay.telemetry import Telemetry
 from relay.telemetry.lines import CAPACITY, LineWriter
 from relay.telemetry.logs import cut, iso, masked
@@ -476,6 +476,7 @@ class Figure:
     pending: int
     oldest_at: float | None
     dead: int
+    standing: Standing = field(default_factory=lambda: Standing(name=""))
 
 
 @dataclass(frozen=True)
@@ -498,6 +499,43 @@ def test_gauges_follow_the_journal_and_forget_what_left_it(told: Told) -> None:
     assert told.value("relay_dead", destination="chat") == 2
     assert told.value("relay_journal_bytes") == 7
     assert told.value("relay_disk_free_bytes") == 8
+
+
+def test_gauges_show_breakers_and_pauses(told: Told) -> None:
+    """What the journal has of a destination's breaker and pause is a gauge of ones and zeros."""
+    paused = Standing(name="a", paused_at=5.0)
+    opened = Standing(name="b", opened_at=5.0)
+    status = Status((Figure("a", 0, None, 0, paused), Figure("b", 0, None, 0, opened)))
+    told.telemetry.refresh(now=100.0, status=status, journal_bytes=1, disk_free=1)
+    assert (told.value("relay_paused", destination="a"), told.value("relay_paused", destination="b")) == (
+        1,
+        0,
+    )
+    assert told.value("relay_breaker_open", destination="a") == 0
+    assert told.value("relay_breaker_open", destination="b") == 1
+
+
+def test_what_left_the_configuration_has_no_metric_any_more(told: Told) -> None:
+    """At a reload the labels of sources and destinations that are gone are dropped, and no others."""
+    telemetry = told.telemetry
+    for source in ("github", "old", "relay"):
+        accept(telemetry, replace(EVENT, source=source))
+        telemetry.acknowledged(source=source, seconds=0.1)
+        telemetry.event_rejected(source=source, reason="x", status=401, remote=None, path=None)
+    telemetry.event_rejected(source="", reason="x", status=404, remote=None, path=None)
+    for destination in ("chat", "gone"):
+        finish(telemetry, delivery=replace(DELIVERY, destination=destination))
+    telemetry.configured(sources={"github"}, destinations={"chat"})
+    labels = {
+        value
+        for metric in telemetry.registry.collect()
+        for sample in metric.samples
+        for name, value in sample.labels.items()
+        if name in {"source", "destination"}
+    }
+    assert labels == {"github", "relay", "", "chat"}
+    accept(telemetry, replace(EVENT, source="old"))
+    assert told.value("relay_events_total", source="old", result="accepted") == 1
 
 
 def test_the_configuration_in_force_is_a_metric(told: Told) -> None:

@@ -246,6 +246,13 @@ def test_retry_of_what_arrived_names_the_command_that_sends_it_anew(run: Run) ->
     assert "`relay replay`" in result.stderr
 
 
+def test_a_dead_delivery_that_is_in_nobodys_way_is_not_cancelled(run: Run) -> None:
+    """It is over as it is; the answer says so before anything is counted or asked."""
+    result = run("cancel", "dlv_1_billing")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "nothing to cancel" in result.stderr
+
+
 def test_retry_of_many_says_how_many_first_and_dry_run_changes_nothing(run: Run) -> None:
     """The number stands before the change; a dry run stops there."""
     dry = run("retry", "--destination", "billing", "--dry-run")

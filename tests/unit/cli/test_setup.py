@@ -131,6 +131,17 @@ def test_send_to_a_source_that_is_not_there_names_those_that_are(config: Path) -
     assert "github" in result.stderr
 
 
+def test_send_refuses_a_type_that_no_header_would_carry(config: Path) -> None:
+    """It is not dropped in silence, but told where it belongs; GitHub has a header for it."""
+    config.write_text(GOOD.replace("scheme: github", "scheme: stripe"))
+    result = CliRunner().invoke(app, ["send", "github", "--type", "x", "--url", "http://127.0.0.1:9/hooks"])
+    assert result.exit_code == 2
+    assert "has no header for an event's type" in result.stderr
+    config.write_text(GOOD)
+    result = CliRunner().invoke(app, ["send", "github", "--type", "x.y", "--url", "http://127.0.0.1:9/hooks"])
+    assert "cannot post" in result.stderr
+
+
 def test_send_where_nothing_listens_is_one_message(config: Path) -> None:
     """A service that is down is said plainly."""
     result = CliRunner().invoke(app, ["send", "github", "--url", "http://127.0.0.1:9/hooks/github"])

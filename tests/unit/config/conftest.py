@@ -9,11 +9,31 @@ from pathlib import Path
 import pytest
 
 from relay import config
-from relay.config import Configuration
+from relay.config import Configuration, Destination, Http
 from relay.errors import ConfigError
+from relay.expressions import View
 
 Load = Callable[..., Configuration]
 Mistakes = Callable[..., list[str]]
+
+VIEW = View(
+    source="a",
+    event_id="evt_1",
+    received_at=0.0,
+    method="POST",
+    query=b"",
+    headers=(),
+    body=b'{"id": 7}',
+    placeholders={"site": "berlin"},
+    parse_limit=2**20,
+)
+"""An event, for what is rendered from one."""
+
+
+def http_of(destination: Destination) -> Http:
+    """What is written about an HTTP API."""
+    assert isinstance(destination.target, Http)
+    return destination.target
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from relay.config import Configuration, Respond, Settings, Timeout
 from relay.config.load import schema_text
 from relay.errors import ConfigError
 from relay.model import Request
-from tests.unit.config.conftest import Load
+from tests.unit.config.conftest import VIEW, Load, http_of
 
 jsonschema: Any = importlib.import_module("jsonschema")  # it has no types
 
@@ -118,17 +118,18 @@ def test_secret_from_a_file(full: Configuration) -> None:
 def test_destinations(full: Configuration) -> None:
     """Destinations have the values of the file over the defaults, headers whatever their case."""
     billing, chat = full.destinations.values()
-    assert billing.url == "https://billing.internal/webhooks"
-    assert billing.method == "POST"
-    assert set(billing.headers) == {(b"x-team", b"billing"), (b"x-from", b"relay")}
+    http = http_of(billing)
+    assert http.url.text(VIEW) == "https://billing.internal/webhooks"
+    assert http.method == "POST"
+    assert set(http.headers) == {(b"x-team", b"billing"), (b"x-from", b"relay")}
     assert billing.timeout == Timeout(connect=3, total=15)
-    assert billing.success(304)
-    assert not billing.success(302)
+    assert http.success(304)
+    assert not http.success(302)
     assert billing.retry.max_attempts == 9
     assert billing.retry.give_up_on == {410}
     assert billing.concurrency == 32
-    assert chat.url == "https://chat.example.com/hooks/sekrit-3"
-    assert chat.method is None
+    assert http_of(chat).url.text(VIEW) == "https://chat.example.com/hooks/sekrit-3"
+    assert http_of(chat).method is None
     assert chat.timeout == Timeout(connect=None, total=15)
     assert chat.concurrency == 8
     assert (chat.retry.first_wait, chat.retry.factor, chat.retry.max_wait) == (5, 2, 3600)
@@ -292,7 +293,8 @@ def test_starter_comments_are_valid(load: Load) -> None:
     text = "\n".join(line.replace("# ", "", 1) if line.lstrip().startswith("# ") else line for line in lines)
     loaded = load(text, ENVIRON, allow_unset=True)
     assert set(loaded.sources) == {"demo", "github", "stripe", "plant"}
-    assert set(loaded.destinations) == {"local", "billing", "chat"}
+    assert set(loaded.destinations) == {"local", "billing", "chat", "ops-mail", "reports"}
+    assert loaded.alerts[0].to == ("chat", "ops-mail")
     assert loaded.destinations["local"].concurrency == 16
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -11,6 +13,9 @@ from relay import signatures
 from relay.errors import SignatureError
 from relay.model import Headers, Request
 from relay.signatures import Scheme
+from relay.signatures.paypal import PayPal
+from relay.signatures.sns import Sns
+from tests.unit.signatures.authority import CERTIFICATES, PAYPAL, SNS, ec_pem, ed25519_pem
 
 NOW = 1_700_000_000.0
 URL = "https://relay.example.com/hooks/test"
@@ -36,13 +41,51 @@ EXAMPLES: dict[str, dict[str, object]] = {
     "bearer": {"secrets": [b"secret"]},
     "api-key": {"header": "X-Api-Key", "secrets": [b"secret"]},
     "none": {},
+    "bitbucket": {"secrets": [b"secret"]},
+    "paddle": {"secrets": [b"secret"]},
+    "square": {"secrets": [b"secret"]},
+    "intercom": {"secrets": [b"secret"]},
+    "typeform": {"secrets": [b"secret"]},
+    "dropbox": {"secrets": [b"secret"]},
+    "linear": {"secrets": [b"secret"]},
+    "hubspot": {"secrets": [b"secret"]},
+    "zoom": {"secrets": [b"secret"]},
+    "meta": {"secrets": [b"secret"], "verify_token": [b"token"]},
+    "x": {"secrets": [b"secret"]},
+    "mailgun": {"secrets": [b"secret"]},
+    "discord": {"secrets": [ed25519_pem()]},
+    "sendgrid": {"secrets": [ec_pem()]},
+    "paypal": {"webhook_id": ["WH-1"]},
+    "sns": {"topics": ["arn:aws:sns:eu-west-1:123456789012:orders"]},
+    "microsoft-graph": {"client_state": [b"state"]},
+    "jwt": {"secrets": [b"a secret of thirty-two bytes, or more"]},
 }
-"""Options for every kind; a test holds that none is missing."""
+"""Options for every kind beside the providers' table; a test holds that none is missing."""
+
+IN_BODY = frozenset({"linear", "mailgun", "sns", "microsoft-graph"})
+"""Kinds that need something in the body, so that it must be a JSON object."""
+
+SECRETED = [kind for kind, options in EXAMPLES.items() if "secrets" in options]
+
+
+def other_secret(kind: str) -> bytes:
+    """A second secret that the kind takes."""
+    match kind:
+        case "discord":
+            return ed25519_pem()
+        case "sendgrid":
+            return ec_pem()
+        case _:
+            return b"whsec_" + base64.b64encode(b"another secret of some length")
 
 
 def scheme(kind: str, **options: object) -> Scheme:
     """A scheme with the options of its example, but for those given."""
-    return signatures.build(kind, {**EXAMPLES[kind], **options})
+    made = signatures.build(kind, {**EXAMPLES[kind], **options})
+    # Only the providers hold these keys; the tests stand in for them.
+    if isinstance(made, Sns):
+        return replace(made, signer=SNS)
+    return replace(made, signer=PAYPAL) if isinstance(made, PayPal) else made
 
 
 def request(body: bytes, headers: Headers, *, url: str = URL, method: str = "POST") -> Request:
@@ -61,8 +104,10 @@ def request(body: bytes, headers: Headers, *, url: str = URL, method: str = "POS
 
 def signed(scheme: Scheme, body: bytes, *, url: str = URL, now: float = NOW, **more: Any) -> Request:
     """A request that the scheme signed itself."""
+    event_id = more.pop("event_id", "msg_1")
+    body = scheme.fill(body, now=now, event_id=event_id)
     url = scheme.target(url, body)
-    headers = scheme.sign(body, now=now, event_id=more.pop("event_id", "msg_1"), url=url, **more)
+    headers = scheme.sign(body, now=now, event_id=event_id, url=url, **more)
     return request(body, headers, url=url)
 
 
@@ -80,7 +125,9 @@ def swapped(headers: Headers, name: bytes, value: bytes) -> Headers:
 def verdict(scheme: Scheme, asked: Request, *, now: float = NOW) -> int | str | None:
     """The index of the secret that matched, or the reason of the refusal."""
     try:
-        return scheme.verify(asked, now=now).secret_index
+        urls = scheme.documents(asked)
+        documents = {url: CERTIFICATES.get(url, b"") for url in urls}
+        return scheme.verify_with(asked, now=now, documents=documents).secret_index
     except SignatureError as error:
         return error.reason
 

@@ -9,7 +9,16 @@ import pytest
 
 from relay.model import Headers, Request
 from relay.signatures import Answer, Identity
-from tests.unit.signatures.helpers import EXAMPLES, parser, request, scheme, signed, unparsed, verdict
+from tests.unit.signatures.helpers import (
+    EXAMPLES,
+    SECRETED,
+    parser,
+    request,
+    scheme,
+    signed,
+    unparsed,
+    verdict,
+)
 
 FORM = b"application/x-www-form-urlencoded"
 
@@ -186,10 +195,10 @@ def test_github_takes_larger_bodies() -> None:
     assert b"x-hub-signature" in scheme("github").mac_headers
 
 
-@pytest.mark.parametrize("kind", [kind for kind in EXAMPLES if kind != "none"])
+@pytest.mark.parametrize("kind", [kind for kind in SECRETED if kind not in {"discord", "sendgrid"}])
 def test_a_secret_is_not_in_a_repr(kind: str) -> None:
     """Whatever prints a scheme shows no secret."""
-    shown = repr(scheme(kind, secrets=[b"whsec_" + base64.b64encode(b"canary-canary")]))
+    shown = repr(scheme(kind, secrets=[b"whsec_" + base64.b64encode(b"canary-canary-canary-canary")]))
     for trace in ("whsec_", "canary", "Y2FuYXJ5"):
         assert trace not in shown
 

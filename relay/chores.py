@@ -1,0 +1,114 @@
+"""What a service does again and again beside its work: rescue, purge, audit, look who is silent or slow."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+
+from relay.alerts import Alerts
+from relay.clock import Clock
+from relay.config import Retention
+from relay.dispatch import Dispatcher
+from relay.errors import JournalUnavailable
+from relay.journal import Journal, Reader
+from relay.telemetry import Telemetry
+
+RESCUE_EVERY = 10.0
+LOOK_EVERY = 10.0
+PURGE_EVERY = 60.0
+LEDGER_EVERY = 60.0
+
+
+class Chores:
+    """The housekeeping of one process; `start` begins it, `stop` ends it.
+
+    `retention` may be set anew while it runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        reader: Reader,
+        dispatcher: Dispatcher,
+        alerts: Alerts,
+        telemetry: Telemetry,
+        clock: Clock,
+        retention: Retention,
+    ) -> None:
+        self.retention = retention
+        self._journal = journal
+        self._reader = reader
+        self._dispatcher = dispatcher
+        self._alerts = alerts
+        self._telemetry = telemetry
+        self._clock = clock
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin, each chore after its first pause."""
+        for chore, pause in (
+            (self.rescue, RESCUE_EVERY),
+            (self._look, LOOK_EVERY),
+            (self._purge, PURGE_EVERY),
+            (self._audit, LEDGER_EVERY),
+        ):
+            self.repeat(chore, pause)
+        self._tasks.append(asyncio.create_task(self._alerts.run()))
+
+    def repeat(self, chore: Callable[[], Awaitable[None]], pause: float) -> None:
+        """Have one more thing done every `pause` seconds, whatever happens in it."""
+        self._tasks.append(asyncio.create_task(self._repeat(chore, pause)))
+
+    async def stop(self) -> None:
+        """End; a chore that is under way is cut off."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def rescue(self) -> None:
+        """Take back what a process that is gone held, and what this one holds without knowing."""
+        for rescued in await self._journal.rescue(self._dispatcher.held):
+            self._telemetry.delivery_rescued(rescued=rescued)
+            if not rescued.dead:
+                self._dispatcher.nudge(rescued.destination)
+
+    async def refresh_metrics(self) -> None:
+        """Bring the gauges up to date from the journal."""
+        status = await asyncio.to_thread(self._reader.status)
+        self._telemetry.refresh(
+            now=self._clock.now(),
+            status=status,
+            journal_bytes=status.bytes,
+            disk_free=shutil.disk_usage(self._journal.folder).free,
+        )
+
+    async def _repeat(self, chore: Callable[[], Awaitable[None]], pause: float) -> None:
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await chore()
+            except JournalUnavailable:
+                continue  # told once, when it began
+            except Exception as error:  # noqa: BLE001 - tomorrow's chore must not die of today's journal
+                self._telemetry.internal_error(where=chore.__name__.strip("_"), error=error)
+
+    async def _look(self) -> None:
+        status = await asyncio.to_thread(self._reader.status)
+        self._alerts.check(status, disk=shutil.disk_usage(self._journal.folder))
+
+    async def _purge(self) -> None:
+        began = time.perf_counter()
+        purged = await self._journal.purge(self.retention, self._clock.now())
+        if purged.events or purged.deliveries:
+            self._telemetry.retention_purged(
+                duration_ms=round((time.perf_counter() - began) * 1e3, 1),
+                events=purged.events,
+                deliveries=purged.deliveries,
+            )
+
+    async def _audit(self) -> None:
+        ledger = await asyncio.to_thread(self._reader.ledger)
+        self._telemetry.ledger_audited(imbalance=ledger.imbalance)

@@ -1,0 +1,83 @@
+"""How commands change many deliveries: said before it is done, in small transactions, at a rate if asked."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs: all at once takes a second
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
+
+import typer
+
+from relay.cli import render, selection
+from relay.cli.text import counted
+from relay.errors import UsageError
+
+_T = TypeVar("_T")
+
+_BEATS = 5
+"""Batches a second at a rate: often enough to be even, seldom enough to leave the journal alone."""
+
+
+def per_second(text: str | None) -> float | None:
+    """A rate as people write it, `50/s` or `600/m`, in deliveries a second; None where none was given."""
+    from relay.config.values import rate
+
+    if text is None:
+        return None
+    try:
+        return rate(text.strip())
+    except ValueError as error:
+        raise UsageError(f"--rate {text!r}: {error}") from None
+
+
+def announce(count: int, *, verb: str, dry_run: bool, yes: bool) -> None:
+    """Say how many before anything changes; ask where somebody can answer and more than one is meant."""
+    if not count:
+        render.note(f"nothing to {verb}")
+        raise typer.Exit(1)
+    what = counted(count, "delivery", "deliveries")
+    if dry_run:
+        typer.echo(f"would {verb} {what}; nothing was changed")
+        raise typer.Exit
+    if count == 1:
+        return
+    render.note(f"{verb}: {what}")
+    if not yes and sys.stdin.isatty() and not typer.confirm("Go on?", err=True):
+        raise typer.Exit(1)
+
+
+def change(
+    items: Iterable[_T],
+    how: Callable[[Sequence[_T]], Awaitable[int]],
+    *,
+    total: int,
+    verb: str,
+    rate: float | None = None,
+) -> int:
+    """Change all in small transactions, `rate` a second at most; how many it was in the end."""
+
+    async def in_batches() -> int:
+        done = seen = 0
+        began = time.monotonic()
+        size = selection.BATCH if rate is None else max(1, min(selection.BATCH, int(rate / _BEATS)))
+        for batch in selection.batches(render.progress(items, total=total, what=verb), size):
+            if rate is not None:
+                await asyncio.sleep(began + seen / rate - time.monotonic())
+            done += await how(batch)
+            seen += len(batch)
+        return done
+
+    return asyncio.run(in_batches())
+
+
+def report(done: int, meant: int, what: str) -> None:
+    """Say how many were changed; exit code 1 where it was none."""
+    typer.echo(f"{counted(done, 'delivery', 'deliveries')} {what}")
+    if done < meant:
+        render.note(f"left alone, being in flight or changed meanwhile: {meant - done:,}")
+    if not done:
+        raise typer.Exit(1)

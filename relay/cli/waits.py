@@ -1,0 +1,82 @@
+"""What a pending delivery waits for, other than its time: said in words that name the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from relay.cli.text import clean, counted, moment, relative
+from relay.model import Delivery, DeliveryState, Standing
+
+if TYPE_CHECKING:
+    from relay.journal import LaneView, Reader
+
+
+def waits_for(
+    reader: Reader, delivery: Delivery, *, destinations: Collection[str] | None, now: float
+) -> str | None:
+    """What keeps this delivery back, or waits for it; None where nothing does but its due time.
+
+    `destinations` are those of today's file; None where that is not known.
+    """
+    if delivery.state is DeliveryState.DEAD and delivery.lane is not None and delivery.hold:
+        lane = reader.lane_of(delivery)
+        return "its lane waits for it" if lane is not None and lane.held_by == delivery.id else None
+    if delivery.state is not DeliveryState.PENDING or delivery.owner is not None:
+        return None
+    if destinations is not None and delivery.destination not in destinations:
+        return gone(delivery.destination)
+    lane = reader.lane_of(delivery)
+    behind = None if lane is None else in_lane(delivery, lane)
+    if behind is None and delivery.due_at is None:
+        return f"its route {clean(delivery.route)} left the file, and with it the transform: put it back"
+    return behind or kept_back(reader.standing(delivery.destination), now)
+
+
+def gone(destination: str) -> str:
+    """What to do where a destination has left the file."""
+    return (
+        f"{clean(destination)} is not in the file (any more): put it back and `relay reload`,"
+        " or `relay cancel`"
+    )
+
+
+def in_lane(delivery: Delivery, lane: LaneView) -> str | None:
+    """Whom it waits for in its lane; None for the head."""
+    if lane.held_by is not None:
+        return (
+            f"its lane is held by {lane.held_by}, which is dead: `relay retry {lane.held_by}`"
+            f" or `relay cancel {lane.held_by}`"
+        )
+    if lane.head_id == delivery.id:
+        return None
+    return f"behind {counted(lane.position - 1, 'other')} of its lane, {lane.head_id} first"
+
+
+def kept_back(standing: Standing | None, now: float) -> str | None:
+    """What keeps a whole destination back: a pause, an open breaker, or a hold that it asked for."""
+    if standing is None:
+        return None
+    if standing.paused_at is not None:
+        since = relative(standing.paused_at, now)
+        why = clean(standing.pause_reason or "operator")
+        return f"paused {since} ({why}): `relay resume {clean(standing.name)}`"
+    if standing.opened_at is not None:
+        probe = "" if standing.probe_at is None else f", next probe {relative(standing.probe_at, now)}"
+        return f"its breaker is open since {moment(standing.opened_at)}{probe}"
+    if standing.held_until is not None and standing.held_until > now:
+        return f"it asked to wait (429) until {moment(standing.held_until)}"
+    return None
+
+
+def short(delivery: Delivery, standing: Standing | None, now: float) -> str | None:
+    """The same in two or three words, for a column; the head of a lane may be a dead one."""
+    if delivery.due_at is None:
+        return "its route left" if delivery.lane is None else "behind in its lane"
+    if standing is None:
+        return None
+    if standing.paused_at is not None:
+        return "paused"
+    if standing.opened_at is not None:
+        return "breaker open"
+    return "asked to wait" if standing.held_until is not None and standing.held_until > now else None

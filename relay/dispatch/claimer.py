@@ -1,0 +1,160 @@
+"""Takes from the journal what is due, per destination, as much as its gate lets pass.
+
+Nothing here turns in circles: a claimer sleeps until something is due and may pass (its due time,
+the next token, the end of a hold, the next probe), or until its gate's bell rings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from relay.clock import Clock
+from relay.dispatch.gate import Gate
+from relay.dispatch.standings import Standings
+from relay.errors import JournalUnavailable
+from relay.journal import Claim, Journal
+from relay.telemetry import Telemetry
+
+POLL = 1.0
+"""Seconds between looks into the journal for what others (the command line, a rescue) did there."""
+
+_SHORTEST_SLEEP = 0.001
+"""Seconds; the event loop's own timers are no finer, and may end early by less."""
+
+_REST = 0.1
+"""Seconds without a claim after the journal gave nothing out though something is due: another process
+has paused the destination, or has the probe, and the next look at the standings will show it."""
+
+
+class Claimer:
+    """Claims for the gates that it is shown; `take` gets what it claimed."""
+
+    def __init__(
+        self,
+        gates: Mapping[str, Gate],
+        take: Callable[[Claim], None],
+        *,
+        standings: Standings,
+        journal: Journal,
+        telemetry: Telemetry,
+        clock: Clock,
+    ) -> None:
+        self.suspect_in_flight = False
+        self.draining = False
+        self._gates = gates
+        self._take = take
+        self._standings = standings
+        self._journal = journal
+        self._telemetry = telemetry
+        self._clock = clock
+
+    # What is due.
+
+    async def claim_forever(self, gate: Gate) -> None:
+        """Claim for one destination until it leaves the configuration or the drain begins."""
+        while await self._wait_for_work(gate):
+            try:
+                await self._claim(gate)
+            except JournalUnavailable:
+                gate.look()
+                await asyncio.sleep(POLL)
+            except Exception as error:  # noqa: BLE001 - a gate must outlive whatever its claim met
+                self._telemetry.internal_error(where="claim", error=error)
+                gate.look()
+                await asyncio.sleep(POLL)
+
+    async def _wait_for_work(self, gate: Gate) -> bool:
+        """Sleep until there may be something to claim; False where no more is to be claimed."""
+        while not (self.draining or gate.retired):
+            gate.bell.clear()
+            now = self._clock.now()
+            at = gate.next_look(now)
+            if at is not None and at <= now:
+                return True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if at is None else max(_SHORTEST_SLEEP, at - now)):
+                    await gate.bell.wait()
+        return False
+
+    async def _claim(self, gate: Gate) -> None:
+        asked = gate.begin_claim(self._clock.now())
+        claims: Sequence[Claim] = ()
+        knows_less = False
+        try:
+            if asked:
+                claims = await self._ask(gate, asked)
+        finally:
+            knows_less = gate.end_claim(asked=asked, got=len(claims))
+        for claim in claims:
+            self._take(claim)
+        if knows_less:
+            name = gate.destination.name
+            due = (await self._journal.due((name,))).get(name)
+            now = self._clock.now()
+            if due is not None and due <= now and not claims:
+                gate.rest(now + _REST)
+            self._note_oldest(gate, due)
+
+    async def _ask(self, gate: Gate, asked: int) -> Sequence[Claim]:
+        name, policy = gate.destination.name, gate.breaker.policy
+        if gate.standing.opened_at is None:
+            return await self._journal.claim(name, asked)
+        if policy is None:
+            return ()
+        next_probe_at = self._clock.now() + policy.cooldown
+        suspect = not self.suspect_in_flight
+        claims = await self._journal.probe(name, next_probe_at=next_probe_at, suspect=suspect)
+        for claim in claims:
+            gate.begin_probe(claim.delivery.id, next_at=next_probe_at)
+            self.suspect_in_flight = self.suspect_in_flight or claim.delivery.is_suspect
+        return claims
+
+    def _note_oldest(self, gate: Gate, due: float | None) -> None:
+        if due is not None:
+            gate.slots.note_oldest(due, self._clock.now(), patience=POLL)
+            gate.bell.set()
+
+    # What others did.
+
+    async def poll_forever(self) -> None:
+        """Look at the journal every second, until the drain."""
+        while not self.draining:
+            await asyncio.sleep(POLL)
+            try:
+                await self._poll()
+            except JournalUnavailable:
+                continue
+            except Exception as error:  # noqa: BLE001 - the poll must outlive whatever it met
+                self._telemetry.internal_error(where="poll", error=error)
+
+    async def _poll(self) -> None:
+        gates = [gate for gate in self._gates.values() if not gate.retired]
+        await self._standings.read(gates, tell=True)
+        awake = [gate for gate in gates if gate.standing.paused_at is None]
+        for name, due in (await self._journal.due([gate.destination.name for gate in awake])).items():
+            gate = self._gates[name]
+            if due is None and gate.standing.opened_at is not None:
+                gate.look()  # only a suspect may be left to probe with, of which `due` says nothing
+            self._note_oldest(gate, due)
+        await self._claim_suspect(awake)
+        for gate in gates:
+            await self._standings.tend(gate)
+
+    async def _claim_suspect(self, gates: Iterable[Gate]) -> None:
+        """Try one delivery that lost its owner twice; one at a time, since it may kill the process."""
+        for gate in gates:
+            if self.suspect_in_flight or self.draining:
+                return
+            if not gate.admit_before_others(self._clock.now()):
+                continue
+            claims: Sequence[Claim] = ()
+            try:
+                claims = await self._journal.claim(gate.destination.name, 1, suspect=True)
+            finally:
+                if not claims:
+                    gate.leave()
+            for claim in claims:
+                self.suspect_in_flight = True
+                self._take(claim)

@@ -1,0 +1,131 @@
+"""Lanes: deliveries of one destination and one key that go out one after another.
+
+A delivery gets its place when it enters. Only the head of a lane has a due time. When the head ends,
+the lowest pending place is the head, in the same transaction; a lane in which nothing is left loses
+its row. A head that dies and holds keeps its lane until it is retried or cancelled.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+
+from relay.journal.codec import to_wire
+from relay.journal.schema import delivery, lane
+from relay.journal.tx import Tx
+from relay.model import Delivery, DeliveryState
+
+LaneKey = tuple[str, bytes]
+"""The destination and the bytes of the key."""
+
+holds_its_lane: sa.ColumnElement[bool] = (
+    sa.exists()
+    .where(
+        lane.c.destination == delivery.c.destination,
+        lane.c.key == delivery.c.lane,
+        lane.c.held_by == delivery.c.id,
+    )
+    .correlate(delivery)
+)
+"""Whether a delivery is the dead head for which its lane waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """A delivery that is no longer pending; `holder` is its id where it died and holds its lane."""
+
+    lane: LaneKey
+    place: int
+    holder: str | None = None
+
+    @classmethod
+    def of(cls, ended: Delivery, *, dead: bool) -> Gone | None:
+        """None for a delivery that stands in no lane."""
+        if ended.lane is None or ended.place is None:
+            return None
+        return cls(
+            lane=(ended.destination, to_wire(ended.lane)),
+            place=ended.place,
+            holder=ended.id if dead and ended.hold else None,
+        )
+
+
+def enter(tx: Tx, planned: Sequence[Delivery]) -> list[Delivery]:
+    """Give places to those that stand in lanes; the first of an empty lane is due, none is owned."""
+    if all(one.lane is None for one in planned):
+        return list(planned)
+    sizes = Counter(key for one in planned if (key := _key_of(one)) is not None)
+    # In one order, so that two nodes cannot wait for each other.
+    places = {key: _take_places(tx, key, sizes[key]) for key in sorted(sizes)}
+    entered = []
+    for one in planned:
+        key = _key_of(one)
+        if key is None:
+            entered.append(one)
+            continue
+        place = places[key]
+        places[key] += 1
+        due_at = (tx.now if one.due_at is None else one.due_at) if place == 1 else None
+        entered.append(replace(one, place=place, due_at=due_at, owner=None, fence=0, attempts=0))
+    return entered
+
+
+def _key_of(one: Delivery) -> LaneKey | None:
+    if one.lane is None or one.state is not DeliveryState.PENDING:
+        return None
+    return one.destination, to_wire(one.lane)
+
+
+def _take_places(tx: Tx, key: LaneKey, size: int) -> int:
+    """The first of so many places at the end of a lane; 1 where the lane was empty."""
+    (tail,) = tx.statements.enter_lane.one(tx.connection, (*key, size, 1)) or (size,)
+    return int(tail) - size + 1
+
+
+def leave(tx: Tx, gone: Iterable[Gone]) -> set[LaneKey]:
+    """Let the next pass where a head is gone, unless it holds; the lanes whose next is due now."""
+    places: dict[LaneKey, dict[int, str | None]] = {}
+    for one in gone:
+        places.setdefault(one.lane, {})[one.place] = one.holder
+    return {key for key in sorted(places) if _pass_on(tx, key, places[key])}
+
+
+def _pass_on(tx: Tx, key: LaneKey, places: dict[int, str | None]) -> bool:
+    row = tx.statements.lock_lane.one(tx.connection, key)
+    if row is None or row.head not in places:
+        return False
+    holder = places[row.head]
+    if holder is not None:
+        tx.statements.hold_lane.one(tx.connection, (holder, *key))
+        return False
+    following = tx.statements.promote.one(tx.connection, (tx.now, *key, *key))
+    if following is None:
+        tx.statements.drop_lane.one(tx.connection, key)
+        return False
+    tx.statements.head_lane.one(tx.connection, (following.place, *key))
+    return True
+
+
+def restarted(tx: Tx, revived: Sequence[Delivery]) -> None:
+    """Put what was dead and is pending again back: as its lane's head where it held it, else at the end."""
+    for one in revived:
+        key = _key_of(one)
+        if key is None:
+            continue
+        if _let_go(tx, key, one.id):
+            values: dict[str, object] = {"due_at": tx.now}
+        else:
+            place = _take_places(tx, key, 1)
+            values = {"place": place, "due_at": tx.now if place == 1 else None}
+        tx.connection.execute(sa.update(delivery).where(delivery.c.id == one.id).values(values))
+
+
+def _let_go(tx: Tx, key: LaneKey, holder: str) -> bool:
+    """End the hold of one that is pending again; False where it held nothing."""
+    ended = sa.update(lane).where(
+        lane.c.destination == key[0], lane.c.key == key[1], lane.c.held_by == holder
+    )
+    return tx.connection.execute(ended.values(held_by=None)).rowcount > 0

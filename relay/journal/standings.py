@@ -1,0 +1,33 @@
+"""What keeps destinations back, as it stands, and the time that their deliveries' ages go by."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from relay.journal.codec import read_standing
+from relay.journal.schema import delivery, destination
+from relay.model import Standing
+
+
+def read_standings(connection: sa.Connection) -> dict[str, Standing]:
+    """What is known of every destination that has a row."""
+    rows = connection.execute(sa.select(destination)).mappings()
+    return {row["name"]: read_standing(row) for row in rows}
+
+
+def standing_of(connection: sa.Connection, name: str) -> Standing:
+    """What is known of one destination."""
+    row = connection.execute(sa.select(destination).where(destination.c.name == name)).mappings().first()
+    return Standing(name=name) if row is None else read_standing(row)
+
+
+def own_time(now: float) -> sa.ColumnElement[float]:
+    """The own time of a delivery's destination, which stands still while it is paused (`Standing.time`)."""
+    moment = sa.literal(now, sa.Double)
+    time = (
+        sa.select(sa.func.coalesce(destination.c.paused_at, moment) - destination.c.paused_for)
+        .where(destination.c.name == delivery.c.destination)
+        .correlate(delivery)
+        .scalar_subquery()
+    )
+    return sa.func.coalesce(time, moment)

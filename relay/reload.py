@@ -1,0 +1,137 @@
+"""Takes the file anew while the service runs: asked by a signal, by `relay reload`, or by the file itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from relay import config
+from relay.config import Configuration
+from relay.errors import ConfigError, JournalUnavailable
+from relay.journal import Journal
+from relay.telemetry import Telemetry
+
+FOLLOW_EVERY = 1.0
+"""Seconds between looks for a request that `relay reload` left in the journal."""
+
+SETTLE = 200
+"""Milliseconds in which the writes of one edit are taken for one change."""
+
+
+class Reloader:
+    """The configuration in force, and how the next one takes over.
+
+    `apply` hands a configuration to all parts, between two events: it neither waits nor fails.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        configuration: Configuration,
+        journal: Journal,
+        telemetry: Telemetry,
+        apply: Callable[[Configuration], None],
+    ) -> None:
+        self.configuration = configuration
+        self._path = path
+        self._journal = journal
+        self._telemetry = telemetry
+        self._apply = apply
+        self._turn = asyncio.Lock()
+        self._seen = 0
+        self._error: str | None = None
+        self._untold = True
+
+    async def begin(self) -> None:
+        """Say what is in force from the start; a request that was left before it is answered by that."""
+        with contextlib.suppress(JournalUnavailable):
+            self._seen = await self._journal.reload_number()
+            await self._tell()
+
+    async def reload(self) -> bool:
+        """Take the file anew; False where it has mistakes, and what was in force goes on."""
+        async with self._turn:
+            # Read before the file is: whoever asks from now on is answered by the next turn.
+            with contextlib.suppress(JournalUnavailable):
+                self._seen = max(self._seen, await self._journal.reload_number())
+            try:
+                found = await asyncio.to_thread(config.load, self._path, os.environ)
+            except ConfigError as error:
+                self._error = str(error)
+                self._telemetry.config_rejected(path=str(self._path), report=self._error)
+            except Exception as error:  # noqa: BLE001 - a bug in reading a file must not end the service
+                self._error = f"internal error: {type(error).__name__}"
+                self._telemetry.internal_error(where="reload", error=error)
+            else:
+                self._error = None
+                if found.fingerprint != self.configuration.fingerprint:
+                    self._apply(found)
+                self.configuration = found
+                told_loaded(self._telemetry, found)
+            self._untold = True
+            with contextlib.suppress(JournalUnavailable):
+                await self._tell()
+            return self._error is None
+
+    async def follow(self) -> None:
+        """Answer a request in the journal, and write down what could not be written at once."""
+        if await self._journal.reload_number() > self._seen:
+            await self.reload()
+        elif self._untold:
+            await self._tell()
+
+    async def watch(self) -> None:
+        """Take the file anew whenever it, or a file that it names, was written; for ever."""
+        from watchfiles import awatch  # noqa: PLC0415 - only `serve --watch` needs it
+
+        while True:
+            watched = self._watched()
+            async for changes in awatch(*watched, step=SETTLE, recursive=False):
+                if not any(self._concerns(Path(path)) for _, path in changes):
+                    continue
+                await self.reload()
+                if self._watched() != watched:
+                    break
+
+    def _watched(self) -> set[Path]:
+        """The folders: an editor, or Kubernetes, puts a new file in the place of the old one."""
+        folders = {file.absolute().parent for file in self.configuration.files}
+        return {folder for folder in folders | {self._folder} if folder.is_dir()}
+
+    @property
+    def _folder(self) -> Path:
+        path = self._path.absolute()
+        return path if path.is_dir() else path.parent
+
+    def _concerns(self, path: Path) -> bool:
+        """Whether a change may matter; Kubernetes changes a link beside the files, not the files."""
+        known = {file.absolute() for file in self.configuration.files}
+        is_new = self._path.is_dir() and path.parent == self._folder and path.suffix in {".yaml", ".yml"}
+        return path in known or is_new or path == self._path.absolute() or path.name.startswith("..")
+
+    async def _tell(self) -> None:
+        """Let what waits for something that the file lacked go on, and answer who asked."""
+        await self._journal.wake()
+        await self._journal.note_config(
+            digest=self.configuration.digest, reload=self._seen, error=self._error
+        )
+        self._untold = False
+
+
+def told_loaded(telemetry: Telemetry, configuration: Configuration) -> None:
+    """Say that a configuration is in force."""
+    telemetry.config_loaded(
+        path=str(configuration.path),
+        digest=configuration.digest,
+        sources=len(configuration.sources),
+        destinations=len(configuration.destinations),
+        routes=sum(map(len, configuration.routes.values())),
+    )
+    telemetry.configured(sources=configuration.sources, destinations=configuration.destinations)
+    for source in configuration.sources.values():
+        if getattr(source.scheme, "experimental", False):
+            telemetry.scheme_experimental(source=source.name, scheme=source.scheme.name)

@@ -1,0 +1,269 @@
+"""The dispatcher over a real journal: reloads under way, breakers that the file lost, and no busy loops."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from relay import config
+from relay.clock import Clock
+from relay.config import Configuration
+from relay.dispatch import Courier, Dispatcher
+from relay.egress import Egress
+from relay.journal import Entry, Journal
+from relay.model import Decision, Delivery, Event, Outcome, Standing
+from relay.telemetry import Telemetry
+
+Handler = Callable[[httpx.Request], Awaitable[httpx.Response]]
+
+
+def loaded(folder: Path, *names: str, more: str = "") -> Configuration:
+    """A configuration with one source and destinations of these names, `more` in each of them."""
+    lines = [f'  {name}: {{url: "http://127.0.0.1/{name}"{more}}}' for name in names]
+    routes = f"routes: [{{source: in, to: [{', '.join(names)}]}}]"
+    path = folder / "relay.yaml"
+    path.write_text("\n".join(["sources: {in: {verify: none}}", "destinations:", *lines, routes]))
+    return config.load(path, {})
+
+
+def event_of(number: int) -> Event:
+    """An event of the source `in`."""
+    return Event(
+        id=f"evt_{number:032x}",
+        source="in",
+        type=None,
+        provider_id=None,
+        received_at=0.0,
+        method="POST",
+        path="/in",
+        query=b"",
+        headers=(),
+        body=b"{}",
+        remote=None,
+    )
+
+
+class Commits:
+    """Counts what the journal writes."""
+
+    def __init__(self) -> None:
+        self.jobs = 0
+
+    def unavailable(self, error: str) -> None:
+        """Nothing to count."""
+
+    def recovered(self) -> None:
+        """Nothing to count."""
+
+    def committed(self, size: int, seconds: float) -> None:
+        """One more batch."""
+        self.jobs += size
+
+
+class Bench:
+    """A dispatcher, its journal, and what was sent."""
+
+    def __init__(self, journal: Journal, configuration: Configuration, handler: Handler) -> None:
+        self.clock = Clock()
+        self.journal = journal
+        self.sent: list[str] = []
+        self._handler = handler
+        self.telemetry = Telemetry.configure(stream=io.StringIO())
+        self.courier = Courier(
+            configuration=configuration,
+            journal=journal,
+            egress=Egress(configuration.egress, httpx.MockTransport(self._answer)),
+            telemetry=self.telemetry,
+            clock=self.clock,
+            rng=random.Random(1),
+        )
+        self.dispatcher = Dispatcher(
+            configuration.destinations.values(),
+            courier=self.courier,
+            journal=journal,
+            telemetry=self.telemetry,
+            clock=self.clock,
+        )
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.sent.append(request.url.path.strip("/"))
+        return await self._handler(request)
+
+    def apply(self, configuration: Configuration) -> None:
+        """Let another configuration take over."""
+        self.courier.replace(configuration)
+        self.dispatcher.replace(configuration)
+
+    async def store(self, number: int, destination: str, **fields: Any) -> Delivery:
+        """Put an event with one delivery into the journal, due now and owned by nobody."""
+        now = self.clock.now()
+        event = event_of(number)
+        delivery = Delivery(
+            id=f"dlv_{number:032x}",
+            event_id=event.id,
+            source="in",
+            route="in-to-all",
+            destination=destination,
+            key=f"dlv_{number:032x}",
+            created_at=now,
+            age_from=now,
+            due_at=now,
+        )
+        delivery = replace(delivery, **fields)
+        await self.journal.append(Entry(event=event, deliveries=(delivery,)))
+        return delivery
+
+    async def pending(self, *names: str) -> None:
+        """Wait until these are the destinations that still have something pending."""
+        await until(lambda: {name for name, count in self.journal.backlogs().items() if count} == {*names})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until it is so."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - nothing rings here
+            await asyncio.sleep(0.01)
+
+
+async def ok(_: httpx.Request) -> httpx.Response:
+    """Take whatever comes."""
+    return httpx.Response(200)
+
+
+@pytest.fixture
+def commits() -> Commits:
+    """What the journal has written."""
+    return Commits()
+
+
+@pytest.fixture
+async def journal(tmp_path: Path, commits: Commits) -> AsyncIterator[Journal]:
+    """An empty journal that this test's process owns."""
+    opened = Journal.open(f"sqlite:///{tmp_path / 'relay.db'}", clock=Clock(), node="a" * 32, hooks=commits)
+    yield opened
+    opened.close()
+
+
+@asynccontextmanager
+async def running(journal: Journal, configuration: Configuration, handler: Handler) -> AsyncIterator[Bench]:
+    """A dispatcher at work, drained at the end."""
+    bench = Bench(journal, configuration, handler)
+    try:
+        await bench.dispatcher.start()
+        yield bench
+    finally:
+        await bench.dispatcher.drain(0.0)
+        bench.telemetry.close()
+
+
+async def test_a_destination_that_a_reload_brings_is_claimed_for_at_once(
+    journal: Journal, tmp_path: Path
+) -> None:
+    """What waits for a destination that is not in the file goes out when it is back."""
+    async with running(journal, loaded(tmp_path, "one"), ok) as bench:
+        await bench.store(1, "two")
+        bench.dispatcher.nudge("two")
+        bench.apply(loaded(tmp_path, "one", "two"))
+        assert bench.dispatcher.standing("two") == Standing(name="two")
+        await bench.pending()
+        assert bench.sent == ["two"]
+
+
+async def test_what_is_in_flight_ends_by_the_destination_that_it_began_with(
+    journal: Journal, tmp_path: Path
+) -> None:
+    """A destination that leaves the file during an attempt gets that attempt settled, and no other one."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: httpx.Request) -> httpx.Response:
+        begun.set()
+        await go_on.wait()
+        return httpx.Response(200)
+
+    async with running(
+        journal, loaded(tmp_path, "one", "two", more=", limits: {concurrency: 1}"), slow
+    ) as bench:
+        await bench.store(1, "two")
+        bench.dispatcher.wake("two")
+        await begun.wait()
+        await bench.store(2, "two")
+        bench.dispatcher.nudge("two")
+        bench.apply(loaded(tmp_path, "one"))
+        assert not bench.dispatcher.reserve("two")
+        go_on.set()
+        await until(lambda: not bench.dispatcher.held)
+        assert bench.journal.backlogs()["two"] == 1
+        assert bench.sent == ["two"]
+        bench.apply(loaded(tmp_path, "one", "two"))
+        await bench.pending()
+        assert bench.sent == ["two", "two"]
+
+
+async def test_an_open_breaker_that_the_file_no_longer_has_is_closed(
+    journal: Journal, tmp_path: Path
+) -> None:
+    """`breaker: null` lets out what an open breaker held back, however long its cooldown was."""
+    await journal.open_breaker("one", probe_at=Clock().now() + 3600)
+    async with running(journal, loaded(tmp_path, "one"), ok) as bench:
+        await bench.store(1, "one", due_at=bench.clock.now() + 3600)
+        assert not bench.dispatcher.reserve("one")
+        bench.apply(loaded(tmp_path, "one", more=", breaker: null"))
+        await bench.pending()
+
+
+async def test_a_suspect_is_good_enough_to_probe_with(journal: Journal, tmp_path: Path) -> None:
+    """A breaker behind which only a suspect delivery waits is probed with that one, and closes."""
+    await journal.open_breaker("one", probe_at=Clock().now())
+    async with running(journal, loaded(tmp_path, "one"), ok) as bench:
+        await bench.store(1, "one", owners_lost=2)
+        await bench.pending()
+        await until(lambda: bench.dispatcher.standing("one").opened_at is None)
+        assert (await journal.standings())["one"].opened_at is None
+
+
+async def test_a_journal_that_gives_nothing_out_is_left_alone(
+    journal: Journal, tmp_path: Path, commits: Commits
+) -> None:
+    """While deliveries are due and somebody else has paused their destination, nobody asks in circles."""
+    async with running(journal, loaded(tmp_path, "one"), ok) as bench:
+        await journal.pause("one", reason="operator")
+        for number in range(20):
+            await bench.store(number, "one")
+        bench.dispatcher.wake("one")
+        before = commits.jobs
+        await asyncio.sleep(1.0)
+        assert commits.jobs - before < 60
+        assert not bench.sent
+
+
+async def test_a_pause_stops_the_clock_of_max_age(journal: Journal, tmp_path: Path) -> None:
+    """A delivery's age does not grow while its destination is paused, and its due time is by the wall."""
+
+    async def busy(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(503)
+
+    retry = ", retry: {max_age: 1h, first_wait: 1h, jitter: 0}"
+    configuration = loaded(tmp_path, "one", more=retry)
+    async with running(journal, configuration, busy) as bench:
+        stored = await bench.store(1, "one", age_from=bench.clock.now() - 7200, owner=journal.node, fence=1)
+        delivery = replace(stored, finished=1, attempts=2)
+        destination, now = configuration.destinations["one"], bench.clock.now()
+
+        async def tried(standing: Standing) -> tuple[Outcome, Decision, float | None]:
+            made = await bench.courier.attempt(event_of(1), delivery, destination, standing)
+            return made.result.outcome, made.verdict.decision, made.verdict.due_at
+
+        assert (await tried(Standing(name="one")))[:2] == (Outcome.EXPIRED, Decision.DEAD)
+        outcome, decision, due_at = await tried(Standing(name="one", paused_for=5400.0))
+        assert (outcome, decision) == (Outcome.HTTP_STATUS, Decision.RETRY)
+        assert due_at == pytest.approx(now + 1800, abs=60)
+        assert (await tried(Standing(name="one", paused_at=now - 5400)))[0] is Outcome.HTTP_STATUS

@@ -1,0 +1,261 @@
+"""A destination's gate: who passes now, how many a claim takes, and when to look again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from relay.config import Destination, Timeout
+from relay.config.model import Http, Success
+from relay.dispatch.gate import Gate
+from relay.expressions import compile_template
+from relay.limits import BreakerPolicy
+from relay.model import Outcome, Standing
+from relay.retry import Policy
+
+NOW = 1_760_000_000.25
+
+
+def destination(**limits: Any) -> Destination:
+    """An HTTP destination with four slots and a breaker that opens after three failures."""
+    target = Http(
+        url=compile_template("http://127.0.0.1/"),
+        method=None,
+        forward_query=False,
+        headers=(),
+        success=Success(frozenset({200})),
+        auth=None,
+        sign=(),
+        tls=None,
+    )
+    values: dict[str, Any] = {
+        "concurrency": 4,
+        "rate": None,
+        "breaker": BreakerPolicy(failures=3, cooldown=30.0),
+        "order": None,
+        "max_backlog": None,
+    }
+    return Destination(
+        name="out",
+        target=target,
+        timeout=Timeout(connect=None, total=30.0),
+        retry=Policy(),
+        **(values | limits),
+    )
+
+
+def gate(standing: Standing | None = None, **limits: Any) -> Gate:
+    """A gate behind which nothing is known to wait."""
+    made = Gate(destination(**limits), standing or Standing(name="out"))
+    made.slots.unsure = False
+    return made
+
+
+def fail(one: Gate, times: int = 1) -> list[bool]:
+    """Count so many failures; whether each is one to open the breaker by."""
+    return [one.count(Outcome.HTTP_STATUS, 503) for _ in range(times)]
+
+
+def test_a_newcomer_passes_an_open_way() -> None:
+    """With slots free, nothing due and nothing that holds it back, an event is born owned."""
+    one = gate()
+    assert [one.admit(NOW) for _ in range(5)] == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize(
+    "standing",
+    [
+        Standing(name="out", paused_at=NOW),
+        Standing(name="out", opened_at=NOW, probe_at=NOW + 30),
+        Standing(name="out", held_until=NOW + 30),
+    ],
+    ids=["paused", "open", "held"],
+)
+def test_nobody_passes_while_the_destination_is_held_back(standing: Standing) -> None:
+    """While it is paused, its breaker open, or it asked to be left alone, nothing is born owned."""
+    one = gate(standing)
+    assert not one.admit(NOW)
+    assert not one.admit_before_others(NOW)
+    one.learn(replace(standing, paused_at=None, opened_at=None, held_until=None))
+    one.slots.unsure = False
+    assert one.admit(NOW + 31)
+
+
+def test_a_paused_destination_is_looked_at_again_by_the_bell_alone() -> None:
+    """A pause has no end that could be waited for; when it ends, whatever is due is claimed."""
+    one = gate(Standing(name="out", paused_at=NOW))
+    one.note_waiting()
+    assert one.next_look(NOW) is None
+    one.bell.clear()
+    one.learn(Standing(name="out", paused_for=60.0))
+    assert one.bell.is_set()
+    assert one.next_look(NOW) == NOW
+
+
+def test_a_held_destination_is_looked_at_when_the_hold_ends() -> None:
+    """Nothing is claimed before the time that a 429 asked for, and a hold never gets shorter."""
+    one = gate()
+    one.note_waiting()
+    one.hold(NOW + 60)
+    one.hold(NOW + 5)
+    one.learn(Standing(name="out", held_until=NOW + 20))
+    assert one.next_look(NOW) == NOW + 60
+    assert one.next_look(NOW + 60) == NOW + 60
+
+
+def test_a_newcomer_without_a_token_waits() -> None:
+    """Beyond the rate an event waits in the journal, and its slot is free for others."""
+    one = gate(rate=1.0)
+    assert one.admit(NOW)
+    assert not one.admit(NOW)
+    assert one.slots.in_flight == 1
+    one.note_waiting()
+    assert one.next_look(NOW) == pytest.approx(NOW + 1)
+
+
+def test_slot_and_token_come_back_when_the_event_was_not_stored() -> None:
+    """An event that the journal did not take costs its destination nothing."""
+    one = gate(rate=1.0)
+    assert one.admit(NOW)
+    one.leave()
+    assert one.admit(NOW)
+
+
+def test_a_claim_takes_no_more_than_there_are_tokens() -> None:
+    """A claim is bounded by the rate, and tokens that it did not use are there for the next."""
+    one = gate(rate=20.0)
+    one.slots.waiting = 10
+    assert one.begin_claim(NOW) == 2
+    one.end_claim(asked=2, got=1)
+    one.note_waiting()
+    assert one.next_look(NOW) == NOW
+    assert one.begin_claim(NOW) == 1
+
+
+def test_without_a_free_slot_the_bell_tells() -> None:
+    """Where every slot is taken, looking is no use before one is free."""
+    one = gate(concurrency=1)
+    assert one.admit(NOW)
+    one.note_waiting()
+    assert one.next_look(NOW) is None
+    one.bell.clear()
+    one.release()
+    assert one.bell.is_set()
+    assert one.next_look(NOW) == NOW
+
+
+def test_what_is_due_later_is_looked_for_then() -> None:
+    """The claimer sleeps until the next known due time."""
+    one = gate()
+    assert one.next_look(NOW) is None
+    one.note_due(NOW + 7)
+    assert one.next_look(NOW) == NOW + 7
+
+
+def test_the_bell_rings_once_for_many_that_wait() -> None:
+    """Events that come in for a destination that is held back do not wake its claimer each."""
+    one = gate(Standing(name="out", opened_at=NOW, probe_at=NOW + 30))
+    one.note_waiting()
+    one.bell.clear()
+    one.note_waiting()
+    assert not one.bell.is_set()
+
+
+def test_an_open_breaker_lets_one_probe_through_each_cooldown() -> None:
+    """While it is open a claim is for one delivery, at the time of the probe, and one at a time."""
+    one = gate(Standing(name="out", opened_at=NOW, probe_at=NOW + 30))
+    one.slots.unsure = True
+    assert one.next_look(NOW) == NOW + 30
+    assert one.begin_claim(NOW + 30) == 1
+    one.begin_probe("dlv_1", next_at=NOW + 60)
+    one.end_claim(asked=1, got=1)
+    assert one.next_look(NOW + 90) is None, "a probe is under way"
+    assert not one.end_probe("dlv_2")
+    assert one.end_probe("dlv_1")
+    assert one.next_look(NOW + 31) == NOW + 60
+
+
+def test_a_probe_waits_for_the_hold() -> None:
+    """A destination that asked to be left alone is not probed meanwhile."""
+    one = gate(Standing(name="out", opened_at=NOW, probe_at=NOW + 30, held_until=NOW + 300))
+    one.note_waiting()
+    assert one.next_look(NOW + 30) == NOW + 300
+
+
+def test_failures_in_a_row_open_the_breaker_once() -> None:
+    """The failure that reaches the limit opens it; those that were under way meanwhile do not again."""
+    one = gate()
+    assert fail(one, 3) == [False, False, True]
+    one.turn(1)
+    assert fail(one) == [False]
+    assert not one.admit(NOW), "while the change is on its way nothing passes"
+    one.turn(-1)
+    one.learn(one.opened(NOW, probe_at=NOW + 30))
+    assert fail(one) == [False]
+    assert one.shut
+
+
+def test_a_closed_breaker_counts_anew_and_claims_what_is_due() -> None:
+    """After it closes, one failure does not open it again, and all that waits is looked for."""
+    one = gate()
+    fail(one, 3)
+    one.learn(one.opened(NOW, probe_at=NOW + 30))
+    one.learn(Standing(name="out"))
+    assert fail(one, 3) == [False, False, True]
+    assert one.next_look(NOW) == NOW
+
+
+def test_most_attempts_change_nothing() -> None:
+    """A delivered attempt matters only where failures came before it, or where it was the probe."""
+    one = gate()
+    assert not one.minds("dlv_1", Outcome.DELIVERED)
+    assert one.minds("dlv_1", Outcome.TIMEOUT)
+    fail(one)
+    assert one.minds("dlv_1", Outcome.DELIVERED)
+    other = gate(Standing(name="out", opened_at=NOW))
+    other.begin_probe("dlv_1", next_at=NOW)
+    assert other.minds("dlv_1", Outcome.DELIVERED)
+
+
+def test_a_journal_that_gives_nothing_out_is_not_asked_without_pause() -> None:
+    """Where something is due and cannot be had, the next look is later, until somebody says otherwise."""
+    one = gate()
+    one.slots.unsure = True
+    one.rest(NOW + 0.1)
+    assert one.next_look(NOW) == NOW + 0.1
+    one.look()
+    assert one.next_look(NOW) == NOW
+
+
+def test_new_limits_apply_at_once_and_slots_in_flight_stay_taken() -> None:
+    """A reload changes concurrency, rate and breaker; attempts under way keep their slots."""
+    one = gate()
+    assert one.admit(NOW)
+    assert one.admit(NOW)
+    one.adopt(destination(concurrency=3, rate=1.0, breaker=BreakerPolicy(failures=1)))
+    one.slots.unsure = False
+    assert [one.admit(NOW) for _ in range(2)] == [True, False]
+    assert one.slots.in_flight == 3
+    assert fail(one) == [True]
+
+
+def test_the_same_rate_keeps_what_was_used_of_it() -> None:
+    """Reloading the file does not give a destination its burst again."""
+    one = gate(rate=1.0)
+    assert one.admit(NOW)
+    one.adopt(destination(rate=1.0, concurrency=8))
+    one.slots.unsure = False
+    assert not one.admit(NOW)
+
+
+def test_a_destination_that_left_the_file_lets_nothing_more_pass() -> None:
+    """What is under way ends; nothing new begins until the destination is back."""
+    one = gate()
+    one.retire()
+    assert one.bell.is_set()
+    assert not one.admit(NOW)
+    one.adopt(destination())
+    one.slots.unsure = False
+    assert one.admit(NOW)
