@@ -10,6 +10,7 @@ from pathlib import Path
 
 from relay import config
 from relay.config import Configuration
+from relay.egress import tasks
 from relay.errors import ConfigError, JournalUnavailable
 from relay.journal import Journal
 from relay.telemetry import Telemetry
@@ -19,6 +20,13 @@ FOLLOW_EVERY = 1.0
 
 SETTLE = 200
 """Milliseconds in which the writes of one edit are taken for one change."""
+
+
+def load(path: Path) -> Configuration:
+    """The file as this process can serve it; ConfigError, also where a package that it needs is missing."""
+    found = config.load(path, os.environ)
+    tasks.require(found.destinations.values())
+    return found
 
 
 class Reloader:
@@ -59,7 +67,7 @@ class Reloader:
             with contextlib.suppress(JournalUnavailable):
                 self._seen = max(self._seen, await self._journal.reload_number())
             try:
-                found = await asyncio.to_thread(config.load, self._path, os.environ)
+                found = await asyncio.to_thread(load, self._path)
             except ConfigError as error:
                 self._error = str(error)
                 self._telemetry.config_rejected(path=str(self._path), report=self._error)

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 import uvicorn
 import uvloop
 
-from relay import __version__, config
+from relay import __version__
 from relay.config import Configuration, Settings
 from relay.errors import UsageError
-from relay.reload import told_loaded
+from relay.reload import load, told_loaded
 from relay.service import Service
 from relay.telemetry import Telemetry
 from relay.web import ingress, operator
@@ -44,7 +44,7 @@ def serve(settings: Settings, *, watch: bool = False) -> int:
     Raises ConfigError, UsageError or JournalRefused where it cannot begin.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end a process that is still starting
-    configuration = config.load(settings.config, os.environ)
+    configuration = load(settings.config)
     public = _listen(settings.host, settings.port, "PORT")
     private = _listen(settings.admin_host, settings.admin_port, "ADMIN_PORT")
     telemetry = Telemetry.configure(log_format=settings.log_format, log_level=settings.log_level)
