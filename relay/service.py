@@ -61,6 +61,7 @@ class Service:
         )
         self._reader = Reader.open(self.settings.journal)
         self._build()
+        self._build_beside()
         await self._chores.rescue()
         await self._egress.__aenter__()
         await self.reloader.begin()
@@ -73,60 +74,59 @@ class Service:
         self.telemetry.service_ready(duration_ms=round((time.perf_counter() - began) * 1e3, 1))
 
     def _build(self) -> None:
-        """Make the parts that work on an open journal, each with those that it needs."""
-        configuration, journal, telemetry, clock = (
-            self.configuration,
-            self.journal,
-            self.telemetry,
-            self.clock,
-        )
+        """Make the parts on an event's way, each with those that it needs; the journal is open."""
+        configuration, telemetry = self.configuration, self.telemetry
         self._egress = Egress(configuration.egress)
-        self.verifier = Verifier(self._egress.fetch, clock)
+        self.verifier = Verifier(self._egress.fetch, self.clock)
         self._courier = Courier(
             configuration=configuration,
-            journal=journal,
+            journal=self.journal,
             egress=self._egress,
             telemetry=telemetry,
-            clock=clock,
+            clock=self.clock,
             rng=random.Random(),  # noqa: S311 - jitter, not a secret
         )
         self.dispatcher = Dispatcher(
             configuration.destinations.values(),
             courier=self._courier,
-            journal=journal,
+            journal=self.journal,
             telemetry=telemetry,
-            clock=clock,
+            clock=self.clock,
         )
         self.ingest = Ingest(
             configuration=configuration,
             verifier=self.verifier,
-            journal=journal,
+            journal=self.journal,
             dispatcher=self.dispatcher,
             telemetry=telemetry,
-            clock=clock,
+            clock=self.clock,
             max_backlog=self.settings.max_backlog,
         )
+
+    def _build_beside(self) -> None:
+        """Make the parts beside that way: alerts, chores, and the next file."""
+        configuration, telemetry = self.configuration, self.telemetry
         self._alerts = Alerts(
             configuration=configuration,
-            journal=journal,
+            journal=self.journal,
             nudge=self.dispatcher.nudge,
             telemetry=telemetry,
-            clock=clock,
+            clock=self.clock,
         )
         telemetry.listen(self._alerts.note)
         self._chores = Chores(
-            journal=journal,
+            journal=self.journal,
             reader=self._reader,
             dispatcher=self.dispatcher,
             alerts=self._alerts,
             telemetry=telemetry,
-            clock=clock,
+            clock=self.clock,
             retention=configuration.retention,
         )
         self.reloader = Reloader(
             path=self.settings.config,
             configuration=configuration,
-            journal=journal,
+            journal=self.journal,
             telemetry=telemetry,
             apply=self.apply,
         )

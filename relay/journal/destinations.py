@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
@@ -15,14 +16,16 @@ from relay.model import Standing
 T = TypeVar("T")
 
 
-class Destinations:
+class Destinations(ABC):
     """What keeps destinations back, as every node and command sees it; see `Journal`."""
 
+    @abstractmethod
     async def _do(self, work: Callable[[Tx], T], *, keep: bool = False) -> T:
-        raise NotImplementedError
+        """Have the work done in the writer's turn; its result after the commit."""
 
+    @abstractmethod
     def _now(self) -> float:
-        raise NotImplementedError
+        """The journal's time, in Unix seconds."""
 
     async def standings(self) -> Mapping[str, Standing]:
         """What keeps destinations back, by name; the others have no row yet."""

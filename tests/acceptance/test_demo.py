@@ -38,7 +38,9 @@ def test_it_stays_until_told_and_takes_its_service_along(
     number: signal.Signals, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """Without --once it stays up, and its commands work; a signal ends it, its service and its files."""
-    with subprocess.Popen(DEMO, env=environ, stdout=subprocess.PIPE, text=True) as process:
+    # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
+    heeding = ["env", "--default-signal=INT", *DEMO]
+    with subprocess.Popen(heeding, env=environ, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if "stays up until Ctrl-C" in line:
