@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Literal
 
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from relay.model import Delivery, DeliveryState, EventState
 def append_many(tx: Tx, entries: Sequence[Entry]) -> list[Receipt]:
     """Store entries none of which was seen before, four statements in all; else `Mismatch`."""
     keys = [_key_row(tx, entry) for entry in entries if entry.dedup is not None]
+    keys.sort(key=itemgetter(0, 1))  # locks in one order, whatever other nodes store meanwhile
     if keys and tx.statements.take_key.run(tx.connection, keys) != len(keys):
         raise Mismatch
     return _store(tx, entries)
@@ -85,7 +87,7 @@ def _revive(tx: Tx, event_id: str, entry: Entry) -> tuple[str, ...]:
     moved = tx.connection.execute(
         sa.update(event)
         .where(event.c.id == event_id, event.c.state == FILTERED, sa.literal(bool(entry.deliveries)))
-        .values(state=EventState.ROUTED, reason=None, planned=len(entry.deliveries))
+        .values(state=EventState.ROUTED.value, reason=None, planned=len(entry.deliveries))
     ).rowcount
     if moved:
         plans = [unowned(replace(one, event_id=event_id), now=tx.now) for one in entry.deliveries]

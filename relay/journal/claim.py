@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from relay.journal import lanes
 from relay.journal.codec import attempt_row, read_delivery, read_event, to_wire
+from relay.journal.constructs import among
 from relay.journal.lanes import Gone
 from relay.journal.schema import delivery, event, is_parked, is_suspect, is_waiting
 from relay.journal.statements import Row
@@ -38,7 +39,7 @@ def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
     )
     statement = (
         sa.update(delivery)
-        .where(delivery.c.seq.in_(due.scalar_subquery()))
+        .where(among(delivery.c.seq, due))
         .values(
             owner=sa.bindparam("b_owner"),
             owned_at=sa.bindparam("b_now"),
@@ -145,11 +146,11 @@ def _take_away(
     parked_at: float | None = None,
     lost: int = 0,
 ) -> list[Rescued]:
-    attempts, rescued = _interrupt(tx, which, lost=lost, dead=False)
+    seqs, attempts, rescued = _interrupt(tx, which, lost=lost, dead=False)
     if attempts:
         tx.connection.execute(
             sa.update(delivery)
-            .where(which)
+            .where(delivery.c.seq.in_(seqs))
             .values(
                 owner=None,
                 owned_at=None,
@@ -163,11 +164,11 @@ def _take_away(
 
 
 def _bury(tx: Tx, which: sa.ColumnElement[bool]) -> list[Rescued]:
-    attempts, rescued = _interrupt(tx, which, lost=1, dead=True)
+    seqs, attempts, rescued = _interrupt(tx, which, lost=1, dead=True)
     if attempts:
         buried = tx.connection.execute(
             sa.update(delivery)
-            .where(which)
+            .where(delivery.c.seq.in_(seqs))
             .values(
                 owner=None,
                 owned_at=None,
@@ -192,8 +193,8 @@ def _bury(tx: Tx, which: sa.ColumnElement[bool]) -> list[Rescued]:
 
 def _interrupt(
     tx: Tx, which: sa.ColumnElement[bool], *, lost: int, dead: bool
-) -> tuple[list[Row], list[Rescued]]:
-    """The attempts that end here without an outcome, and whose they are."""
+) -> tuple[list[int], list[Row], list[Rescued]]:
+    """The rows that are taken, the attempts that end here without an outcome, and whose they are."""
     rows = tx.connection.execute(
         sa.select(delivery).where(which).order_by(delivery.c.seq).with_for_update()
     ).all()
@@ -223,4 +224,4 @@ def _interrupt(
         )
         for row in rows
     ]
-    return attempts, rescued
+    return [row.seq for row in rows], attempts, rescued

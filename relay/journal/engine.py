@@ -1,271 +1,118 @@
-"""SQLite as the journal's engine: its settings, its lock, its checkpoints, its mark.
-
-Every commit and every checkpoint happens under one file lock. SQLite up to 3.51.2 can lose commits
-when one connection checkpoints while another commits (sqlite.org/wal.html, "walresetbug"); under one
-lock that cannot happen, with any version. For the same reason nobody here opens `relay.db` or its
-`-shm` but SQLite: closing such a descriptor would drop SQLite's own POSIX locks.
-"""
+"""What the journal asks of a database: an engine to write with, a view to read with, a lease on life."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sqlite3
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import quote
+from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 
-from relay.errors import JournalRefused
-from relay.journal.files import FileLock, Life, is_alive
-from relay.journal.mark import Mark
+from relay.journal.tx import Tx
 
 T = TypeVar("T")
 
-BUSY_TIMEOUT = 2.0
-"""Seconds that a foreign writer is waited for; with the fail after it a sender hears 503 in under 5 s."""
 
-CHECKPOINT_AT = 6 * 1024 * 1024
-"""Bytes of log after which it is copied into the file."""
+class Lease(Protocol):
+    """How a process shows that it lives, and learns which others do not; for the writer's thread."""
 
-RESERVE = 32 * 1024 * 1024
-"""Free bytes below which no event is taken, so that outcomes can still be written."""
+    @property
+    def slot(self) -> int:
+        """Which rows of the ledger are this process's own."""
 
-_FRAME = 4096 + 24
-"""Bytes of a page in the log, and of the header before it."""
+    def register(self, connection: sa.Connection, now: float) -> None:
+        """Make the row of a process that begins to serve."""
 
-_COMMIT_FRAMES = 12
-"""Pages that a commit writes beside its rows: a first guess, which each checkpoint corrects."""
+    def is_due(self, now: float) -> bool:
+        """Whether it is to be renewed with the next transaction."""
 
-_SECOND = 1.0
+    def renew(self, tx: Tx) -> None:
+        """Renew it in this transaction, before anything else in it."""
 
+    def note(self, work: Callable[[Tx], None]) -> None:
+        """What was last written into the row, to be done again where it must be made again."""
 
-def database_path(url: str) -> Path:
-    """The file that a journal's URL names."""
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError as error:
-        raise JournalRefused(f"{url!r} is no journal: set RELAY_JOURNAL to sqlite:///PATH") from error
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        shown = parsed.render_as_string(hide_password=True)
-        raise JournalRefused(
-            f"{shown} is no journal that this version can use: set RELAY_JOURNAL to sqlite:///PATH"
-        )
-    return Path(parsed.database).absolute()
+    def kept(self) -> None:
+        """The transaction that made or renewed it is committed."""
 
+    def may_start(self, now: float) -> bool:
+        """Whether it is fresh enough to begin an attempt; called from any thread."""
 
-def beside(path: Path, suffix: str) -> Path:
-    """A file that goes with the database's file."""
-    return path.with_name(path.name + suffix)
+    def gone(self, tx: Tx, owners: Collection[str]) -> set[str]:
+        """Which of the nodes that have a row, and of these owners, live no more; their rows are locked."""
 
+    def bury(self, nodes: Collection[str]) -> None:
+        """Remove what dead nodes left beside the tables."""
 
-def life_path(path: Path, node: str) -> Path:
-    """The file that shows whether a node lives."""
-    return beside(path, f".node-{node}")
+    def end(self) -> None:
+        """End it in good order."""
 
 
-def words_of(error: Exception) -> str:
-    """What the driver said, without the statement and its values: these are the senders'."""
-    return str(getattr(error, "orig", None) or error)
-
-
-def make_engine(path: Path, *, readonly: bool) -> sa.Engine:
-    """An engine on the file; reading never creates it, and a writer begins by taking the write lock."""
-    mode = "ro" if readonly else "rw"
-    uri = f"file:{quote(str(path))}?mode={mode}"
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
-        )
-        try:
-            if not readonly:
-                _settle_in(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    pool = sa.pool.QueuePool if readonly else sa.pool.NullPool
-    engine = sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=pool)
-    begin = "BEGIN" if readonly else "BEGIN IMMEDIATE"
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
-def _settle_in(connection: sqlite3.Connection) -> None:
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",  # NORMAL loses acknowledged events at power loss
-        "wal_autocheckpoint=0",
-        "temp_store=MEMORY",
-        "cache_size=-16384",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _driver(connection: sa.Connection) -> sqlite3.Connection:
-    """Past SQLAlchemy, which would begin a transaction: no checkpoint may run inside one."""
-    driver = connection.connection.driver_connection
-    if not isinstance(driver, sqlite3.Connection):
-        raise TypeError(f"{driver!r} is no SQLite connection")
-    return driver
-
-
-def last_seqs(connection: sa.Connection) -> tuple[int, int]:
-    """The last numbers given to an event and to a delivery, also where these are purged."""
-    numbers = dict(_driver(connection).execute("SELECT name, seq FROM sqlite_sequence").fetchall())
-    return numbers.get("event", 0), numbers.get("delivery", 0)
-
-
-class SqliteEngine:
-    """One writer's connection to an SQLite journal; all but the constructor in the writer's thread."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lock = FileLock(beside(path, ".lock"), patience=BUSY_TIMEOUT)
-        self._engine = make_engine(path, readonly=False)
-        self._connection: sa.Connection | None = None
-        self._suspect_log = False
-        self._log_size = 0.0
-        self._frames_per_guess = 1.0
-        self._journal_id = ""
-        self._marked_at = 0.0
-        self._marked: Mark | None = None
-        self._looked_at = -_SECOND
-        self._free: int | None = None
+class Engine(Protocol):
+    """One writer's connection to a journal; all but `now` and `lease` in the writer's thread."""
 
     @property
     def dialect(self) -> sa.Dialect:
         """What statements are compiled for."""
-        return self._engine.dialect
+
+    @property
+    def folder(self) -> Path:
+        """Where on this machine room is needed."""
+
+    def now(self) -> float | None:
+        """The database's clock, in Unix seconds; None where it has none of its own."""
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Do the work in one transaction, committed and on disk when this returns."""
-        with self.lock.held():
-            connection = self._connected()
-            with connection.begin():
-                result = work(connection)
-            self._log_size += _FRAME * _COMMIT_FRAMES
-            return result
+        """Do the work in one transaction, committed and on disk when this returns; it may be done again."""
 
     def wrote(self, size: int) -> None:
-        """Account for bytes that were committed, then checkpoint and mark where it is time."""
-        self._log_size += size
-        if self._log_size * self._frames_per_guess > CHECKPOINT_AT:
-            with self.lock.held():
-                self._checkpoint(self._connected(), "PASSIVE")
-        self.mark()
-
-    def _checkpoint(self, connection: sa.Connection, mode: str) -> bool:
-        """Copy the log into the file; whether all of it was."""
-        busy, frames, copied = self._pragma(connection, f"wal_checkpoint({mode})")
-        if mode == "PASSIVE" and self._log_size:
-            # How much a batch really writes is learned here: pages are shared, indexes cost some.
-            self._frames_per_guess = min(4.0, max(0.25, frames * _FRAME / self._log_size))
-            self._log_size = 0.0
-        return not busy and frames == copied
-
-    def _pragma(self, connection: sa.Connection, pragma: str) -> tuple[int, ...]:
-        row = _driver(connection).execute(f"PRAGMA {pragma}").fetchone()
-        return tuple(int(value) for value in row)
+        """So many bytes were committed: do what is due after that."""
 
     def mark(self, *, now: bool = False) -> None:
-        """Write the mark, once a second and only where something was added; a failure waits for the next."""
-        if not self._journal_id or (not now and time.monotonic() - self._marked_at < _SECOND):
-            return
-        event_seq, delivery_seq = last_seqs(self._connected())
-        mark = Mark(journal=self._journal_id, event_seq=event_seq, delivery_seq=delivery_seq)
-        self._marked_at = time.monotonic()
-        if mark == self._marked:
-            return
-        with contextlib.suppress(OSError):
-            mark.write(beside(self.path, ".mark"))
-            self._marked = mark
+        """Note beside the journal how far it goes, where that is of use."""
 
-    def set_journal_id(self, journal_id: str) -> None:
-        """Whose mark is to be written."""
-        self._journal_id = journal_id
+    def is_trouble(self, error: Exception) -> bool:
+        """Whether the journal is at fault, and not one of the jobs: a key, a fence, a row it refuses."""
 
-    def _connected(self) -> sa.Connection:
-        if self._connection is None:
-            connection = self._engine.connect()
-            if self._suspect_log and not self._checkpoint(connection, "TRUNCATE"):
-                connection.close()
-                raise OSError("the log could not be emptied after a fault: a reader holds it")
-            self._suspect_log = False
-            self._connection = connection
-        return self._connection
-
-    def discard(self) -> None:
-        """Throw the connection away after a fault.
-
-        After a failed fsync the kernel takes the pages for clean though they never reached the
-        disk. What follows them in the log would be lost with them, so the next connection empties
-        the log into the file before anything is acknowledged.
-        """
-        self._suspect_log = True
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            # Closing the last connection is a checkpoint.
-            with contextlib.suppress(sa.exc.SQLAlchemyError, sqlite3.Error, OSError), self.lock.held():
-                connection.close()
+    def is_busy(self, error: Exception) -> bool:
+        """Whether somebody else holds a lock, so that the connection is as good as before."""
 
     def no_room(self) -> str | None:
-        """Why no event may be taken now, if so; looks at the disk once a second."""
-        if time.monotonic() - self._looked_at >= _SECOND:
-            self._looked_at = time.monotonic()
-            with contextlib.suppress(OSError):
-                figures = os.statvfs(self.path.parent)
-                self._free = figures.f_bavail * figures.f_frsize
-        if self._free is None or self._free >= RESERVE:
-            return None
-        return (
-            f"disk low: {self._free >> 20} MiB free in {self.path.parent}, {RESERVE >> 20} MiB are kept in"
-            " reserve; make room and events are taken again"
-        )
+        """Why no event may be taken now, if so."""
 
     def size(self, connection: sa.Connection) -> int:
-        """Bytes in use inside the file."""
-        pages, free, page = (
-            self._pragma(connection, name)[0] for name in ("page_count", "freelist_count", "page_size")
-        )
-        return (pages - free) * page
+        """Bytes in use; less after a purge."""
 
-    def live(self, node: str) -> Life:
-        """Show that a node lives, until it is ended or its process is gone."""
-        return Life(life_path(self.path, node))
+    def lease(self, node: str | None) -> Lease:
+        """The life of a node from now on; without a node, one that neither lives nor sees."""
 
-    def is_alive(self, node: str) -> bool:
-        """Whether a node's process lives."""
-        return is_alive(life_path(self.path, node))
-
-    def bury(self, node: str) -> None:
-        """Remove what a dead node left."""
-        life_path(self.path, node).unlink(missing_ok=True)
+    def discard(self) -> None:
+        """Throw the connection away after a fault; the next transaction makes another."""
 
     def close(self) -> None:
-        """Mark, empty the log into the file, let go."""
-        with contextlib.suppress(sa.exc.SQLAlchemyError, sqlite3.Error, OSError):
-            self.mark(now=True)
-        with contextlib.suppress(sa.exc.SQLAlchemyError, sqlite3.Error, OSError), self.lock.held():
-            connection = self._connected()
-            self._checkpoint(connection, "TRUNCATE")
-            connection.close()
-        self._connection = None
-        self._engine.dispose()
-        self.lock.close()
+        """Let go in good order."""
 
     def abandon(self) -> None:
-        """Let go without a mark or a checkpoint: what was found stays as it was."""
-        if self._connection is not None:
-            self._connection.close()
-        self._engine.dispose()
-        self.lock.close()
+        """Let go at once: what was found stays as it was."""
+
+
+class View(Protocol):
+    """A journal to read, from any thread."""
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """One snapshot; JournalUnavailable where it cannot be read."""
+
+    def alive(self, connection: sa.Connection) -> set[str]:
+        """Which nodes live."""
+
+    def bytes(self, connection: sa.Connection) -> int:
+        """How much room the journal takes."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
+def words_of(error: Exception) -> str:
+    """What the driver said, on one line, without the statement and its values: these are the senders'."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from relay.journal.codec import maybe_from_wire, to_wire
-from relay.journal.engine import beside, life_path
-from relay.journal.files import is_alive
 from relay.journal.schema import (
     DEAD,
     delivery,
@@ -63,6 +60,13 @@ _dead_figures = (
     .group_by(delivery.c.destination)
 )
 
+_of_counter = (ledger.c.source, ledger.c.destination, ledger.c.counter)
+_lines = sa.select(
+    *_of_counter,
+    sa.cast(sa.func.sum(ledger.c.value), sa.BigInteger).label("value"),
+    sa.func.max(ledger.c.at).label("at"),
+).group_by(*_of_counter)
+
 _held_lanes = (
     sa.select(lane.c.destination, sa.func.count().label("number")).where(is_held).group_by(lane.c.destination)
 )
@@ -77,14 +81,14 @@ def pending_by_destination(connection: sa.Connection) -> dict[str, int]:
     return dict(counts)
 
 
-def read_status(connection: sa.Connection, path: Path) -> Status:
-    """The journal at a glance."""
-    lines = connection.execute(sa.select(ledger)).all()
+def read_status(connection: sa.Connection, *, alive: Collection[str], size: int) -> Status:
+    """The journal at a glance; which nodes live and how many bytes it takes, the engine knows."""
+    lines = connection.execute(_lines).all()
     return Status(
         destinations=_destinations(connection, lines),
         sources=_sources(lines),
-        nodes=_nodes(connection, path),
-        bytes=sum(file.stat().st_size for file in (path, beside(path, "-wal")) if file.exists()),
+        nodes=_nodes(connection, alive),
+        bytes=size,
     )
 
 
@@ -173,7 +177,7 @@ def _sources(lines: Collection[sa.Row[str, str, str, int, float]]) -> tuple[Sour
     return tuple(found)
 
 
-def _nodes(connection: sa.Connection, path: Path) -> tuple[NodeStatus, ...]:
+def _nodes(connection: sa.Connection, alive: Collection[str]) -> tuple[NodeStatus, ...]:
     rows = connection.execute(sa.select(node).order_by(node.c.started_at))
     return tuple(
         NodeStatus(
@@ -182,7 +186,7 @@ def _nodes(connection: sa.Connection, path: Path) -> tuple[NodeStatus, ...]:
             version=row.version,
             host=row.host,
             pid=row.pid,
-            alive=is_alive(life_path(path, row.id)),
+            alive=row.id in alive,
             config=row.config,
             reload=row.reload,
             config_error=maybe_from_wire(row.config_error),

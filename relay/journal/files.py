@@ -13,6 +13,11 @@ _FIRST_PAUSE = 0.00005
 _LONGEST_PAUSE = 0.002
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """A file that goes with the database's file."""
+    return path.with_name(path.name + suffix)
+
+
 class LockTimeout(OSError):
     """Another process has held the lock for too long."""
 

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from relay.journal import claim as claiming
 from relay.journal.codec import to_wire
+from relay.journal.constructs import among
 from relay.journal.schema import delivery, destination, is_suspect, is_waiting
 from relay.journal.standings import standing_of
 from relay.journal.tx import Tx
@@ -58,13 +59,16 @@ def end_pause(tx: Tx, name: str) -> int | None:
     at = standing_of(tx.connection, name)
     if at.paused_at is None:
         return None
-    _change(
+    ended = _change(
         tx,
         name,
+        destination.c.paused_at == at.paused_at,  # another node may have ended it since
         paused_at=None,
         pause_reason=None,
         paused_for=at.paused_for + max(0.0, tx.now - at.paused_at),
     )
+    if not ended:
+        return None
     timed = sa.select(sa.func.count()).where(delivery.c.destination == name, delivery.c.due_at.is_not(None))
     return sum(tx.connection.execute(timed.where(which)).scalar_one() for which in (is_waiting, is_suspect))
 
@@ -96,16 +100,14 @@ def _make_due(tx: Tx, name: str, which: sa.ColumnElement[bool], since: float) ->
         .where(which, delivery.c.destination == name, delivery.c.due_at > since)
         .order_by(delivery.c.due_at)
         .limit(BATCH)
+        .with_for_update(skip_locked=True)  # who holds one of them takes it, or makes it due as well
     )
-    made = sa.update(delivery).where(delivery.c.seq.in_(later.scalar_subquery())).values(due_at=since)
+    made = sa.update(delivery).where(among(delivery.c.seq, later)).values(due_at=since)
     return tx.connection.execute(made).rowcount
 
 
 def _change(tx: Tx, name: str, *where: sa.ColumnElement[bool], **values: object) -> bool:
     """Change a destination's row, made where there is none yet; whether the conditions were met."""
-    there = sa.exists().where(destination.c.name == name)
-    tx.connection.execute(
-        sa.insert(destination).from_select(["name"], sa.select(sa.literal(name, sa.Text)).where(~there))
-    )
+    tx.statements.know.run(tx.connection, [(name,)])
     changed = sa.update(destination).where(destination.c.name == name, *where).values(**values)
     return tx.connection.execute(changed).rowcount > 0

@@ -13,9 +13,8 @@ from relay.clock import Clock
 from relay.errors import JournalUnavailable
 from relay.journal import claim, holding, nodes, operate, purging
 from relay.journal.destinations import Destinations
-from relay.journal.engine import SqliteEngine
+from relay.journal.engine import Engine, Lease
 from relay.journal.figures import pending_by_destination
-from relay.journal.files import Life
 from relay.journal.leases import rescue_dead
 from relay.journal.opening import open_engine
 from relay.journal.tx import Tx
@@ -48,20 +47,22 @@ class Journal(Destinations):
 
     def __init__(
         self,
-        engine: SqliteEngine,
+        engine: Engine,
         *,
         node: str,
-        life: Life | None,
+        lease: Lease,
+        serves: bool,
         clock: Clock,
         hooks: Hooks | None,
         append_timeout: float,
     ) -> None:
         self._engine = engine
         self._node = node
-        self._life = life
+        self._lease = lease
+        self._serves = serves
         self._clock = clock
         self._append_timeout = append_timeout
-        self._writer = Writer(engine, node=node, clock=clock, hooks=hooks)
+        self._writer = Writer(engine, lease=lease, node=node, clock=clock, hooks=hooks)
 
     @classmethod
     def open(
@@ -77,26 +78,32 @@ class Journal(Destinations):
         """Open the journal and start writing; raises JournalRefused where it must not be used.
 
         `node`, a fresh UUID's hex, in a process that owns deliveries and shows that it lives; none in
-        a command. `create` makes a journal where there never was one and upgrades an older one.
+        a command. `create` makes a journal where there never was one and upgrades an older one. The
+        clock is set by the database's where that has one.
         """
         engine = open_engine(url, create=create)
-        life: Life | None = None
+        lease: Lease | None = None
         try:
-            life = None if node is None else engine.live(node)
+            at = engine.now()
+            if at is not None:
+                clock.start_at(at)
+            lease = engine.lease(node)
             journal = cls(
                 engine,
                 node=node or uuid.uuid4().hex,
-                life=life,
+                lease=lease,
+                serves=node is not None,
                 clock=clock,
                 hooks=hooks,
                 append_timeout=append_timeout,
             )
             journal._writer.backlog = engine.write(pending_by_destination)
             if node is not None:
-                engine.write(partial(nodes.register, node=node, now=clock.now()))
+                engine.write(partial(lease.register, now=clock.now()))
+                lease.kept()
         except BaseException:
-            if life is not None:
-                life.end()
+            if lease is not None:
+                lease.end()
             engine.abandon()
             raise
         journal._writer.start()
@@ -109,13 +116,21 @@ class Journal(Destinations):
 
     @property
     def folder(self) -> Path:
-        """Where the journal is, and room for it is needed."""
-        return self._engine.path.parent
+        """Where room is needed on this machine: an SQLite journal's folder."""
+        return self._engine.folder
 
     @property
     def available(self) -> bool:
         """Whether events are taken now."""
         return self._writer.trouble is None
+
+    def may_start(self, now: float) -> bool:
+        """Whether this node may begin an attempt: it has shown lately that it lives.
+
+        Else others may take what it holds before the attempt ends. False only on a shared database
+        that has not been reached for a while; what waits is tried when it is reached again.
+        """
+        return self._lease.may_start(now)
 
     def backlogs(self) -> Mapping[str, int]:
         """Pending deliveries, those in flight included, of every destination that has or had one."""
@@ -186,7 +201,7 @@ class Journal(Destinations):
 
         `held`: the ids of the deliveries in this process's memory, those being settled included.
         """
-        return await self._do(partial(rescue_dead, engine=self._engine, held=frozenset(held)))
+        return await self._do(partial(rescue_dead, lease=self._lease, held=frozenset(held)))
 
     async def retry(self, ids: Sequence[str]) -> int:
         """Make dead and waiting deliveries due now, counted and aged anew; how many there were.
@@ -233,7 +248,9 @@ class Journal(Destinations):
 
     async def note_config(self, *, digest: str, reload: int, error: str | None) -> None:
         """Write down which configuration this node has in force, and why not the newest, if so."""
-        await self._do(partial(nodes.note_config, digest=digest, reload=reload, error=error))
+        work = partial(nodes.note_config, digest=digest, reload=reload, error=error)
+        await self._do(work)
+        self._lease.note(work)
 
     async def purge(self, retention: Retention, now: float | None = None) -> Purged:
         """Remove what was kept long enough, in batches; more where the journal is over `max_size`."""
@@ -274,11 +291,10 @@ class Journal(Destinations):
 
     def close(self) -> None:
         """Write what waits, give back what this node still owns, end."""
-        if self._life is not None:
+        if self._serves:
             self._writer.submit(nodes.unregister, None, keep=True)
         self._writer.stop()
-        if self._life is not None:
-            self._life.end()
+        self._lease.end()
 
 
 class _Step(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import sqlalchemy as sa
 
@@ -51,6 +52,23 @@ class Gone:
             place=ended.place,
             holder=ended.id if dead and ended.hold else None,
         )
+
+
+def reserve(tx: Tx, deliveries: Iterable[Delivery]) -> None:
+    """Lock the lanes that a batch is about to touch, in one order, where other nodes may touch them too.
+
+    It enters some and leaves others, and so does the next node's: their rows alone would be locked in
+    the order of the jobs. A lane may have no row yet, so what is locked is a number of its name's.
+    """
+    if tx.statements.reserve_lane is not None:
+        names = {_number_of(one.destination, one.lane) for one in deliveries if one.lane is not None}
+        if names:
+            tx.statements.reserve_lane.run(tx.connection, [(name,) for name in sorted(names)])
+
+
+def _number_of(destination: str, lane: str) -> int:
+    name = to_wire(destination) + b"\0" + to_wire(lane)
+    return int.from_bytes(blake2b(name, digest_size=8).digest(), signed=True)
 
 
 def enter(tx: Tx, planned: Sequence[Delivery]) -> list[Delivery]:

@@ -17,11 +17,16 @@ from relay.journal.tx import Tx
 _is_reload = meta.c.key == "reload"
 
 
-def register(connection: sa.Connection, *, node: str, now: float) -> None:
-    """Make the row of a process that begins to serve."""
+def register(connection: sa.Connection, *, node: str, now: float, slot: int = 0) -> None:
+    """Make the row of a process that serves."""
     connection.execute(
         sa.insert(_node).values(
-            id=node, started_at=now, version=relay.__version__, host=socket.gethostname(), pid=os.getpid()
+            id=node,
+            started_at=now,
+            version=relay.__version__,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            slot=slot,
         )
     )
 

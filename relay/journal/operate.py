@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from relay.journal import lanes
 from relay.journal.append import plan, restart, unowned
 from relay.journal.codec import read_delivery, to_wire
+from relay.journal.constructs import among
 from relay.journal.lanes import Gone, holds_its_lane
 from relay.journal.schema import DEAD, delivery, event, is_free, may_expire
 from relay.journal.standings import own_time, read_standings
@@ -40,7 +41,9 @@ def retry(tx: Tx, ids: Sequence[str]) -> int:
 def replay(tx: Tx, plans: Sequence[Delivery]) -> int:
     """Add deliveries of stored events, aged by their destinations' own time; how many of them have one."""
     wanted = {one.event_id for one in plans}
-    there = {row.id for row in tx.connection.execute(sa.select(event.c.id).where(event.c.id.in_(wanted)))}
+    # Locked, so that no purge on another node takes an event away from under its new delivery.
+    found = sa.select(event.c.id).where(event.c.id.in_(wanted)).order_by(event.c.seq).with_for_update()
+    there = {row.id for row in tx.connection.execute(found)}
     known = read_standings(tx.connection)
     ages = {name: at.time(tx.now) for name, at in known.items()}
     planned = [
@@ -80,10 +83,11 @@ def expire(tx: Tx, name: str, *, before: float, limit: int) -> list[Delivery]:
         .where(may_expire, delivery.c.destination == name, delivery.c.age_from < before)
         .order_by(delivery.c.age_from)
         .limit(limit)
+        .with_for_update(skip_locked=True)
     )
     expired = _end(
         tx,
-        delivery.c.seq.in_(old.scalar_subquery()),
+        among(delivery.c.seq, old),
         state=DeliveryState.DEAD,
         outcome=Outcome.EXPIRED.value,
         status=None,

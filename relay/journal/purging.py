@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -100,7 +100,7 @@ def purge_filtered(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cu
         .order_by(event.c.received_at, event.c.seq)
         .limit(BATCH)
     ).all()
-    removed = _remove_events(tx, [row.id for row in rows])
+    removed = _remove_events(tx, [row.id for row in rows], event.c.state == FILTERED)
     last = ("", rows[-1].received_at, rows[-1].seq) if len(rows) == BATCH else None
     return Purged(events=removed), last
 
@@ -108,8 +108,9 @@ def purge_filtered(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cu
 def purge_keys(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cursor | None]:  # noqa: ARG001 - see _Step
     """Remove a batch of dedup keys whose window is over."""
     keys = sa.select(dedup.c.source, dedup.c.key).where(dedup.c.expires_at <= tx.now).limit(BATCH)
+    # The time is asked for again: another node may have taken a key over since it was found.
     removed = tx.connection.execute(
-        sa.delete(dedup).where(sa.tuple_(dedup.c.source, dedup.c.key).in_(keys))
+        sa.delete(dedup).where(sa.tuple_(dedup.c.source, dedup.c.key).in_(keys), dedup.c.expires_at <= tx.now)
     ).rowcount
     return Purged(dedup=removed), START if removed == BATCH else None
 
@@ -120,7 +121,7 @@ def _purge_finished(
     rows = tx.connection.execute(found.limit(BATCH)).all()
     if not rows:
         return Purged(), None
-    candidates = {row.event_id for row in rows}
+    candidates = _locked(tx, {row.event_id for row in rows})
     done = delivery.c.state.in_((DeliveryState.DELIVERED.value, DeliveryState.CANCELLED.value))
     may_go = sa.or_(
         sa.and_(done, delivery.c.finished_at < cutoffs.delivered),
@@ -144,6 +145,25 @@ def _purge_finished(
     return Purged(events=_remove_events(tx, going), deliveries=deliveries), cursor
 
 
+def _locked(tx: Tx, event_ids: Collection[str]) -> set[str]:
+    """Those that nobody else works on, with their deliveries held as they are to the end."""
+    events = (
+        sa.select(event.c.id)
+        .where(event.c.id.in_(event_ids))
+        .order_by(event.c.seq)
+        .with_for_update(skip_locked=True)
+    )
+    ours = {row.id for row in tx.connection.execute(events)}
+    theirs = (
+        sa.select(delivery.c.seq)
+        .where(delivery.c.event_id.in_(ours))
+        .order_by(delivery.c.seq)
+        .with_for_update()
+    )
+    tx.connection.execute(theirs).all()
+    return ours
+
+
 def _remove_deliveries(tx: Tx, event_ids: Sequence[str]) -> int:
     ids = sa.select(delivery.c.id).where(delivery.c.event_id.in_(event_ids))
     tx.connection.execute(sa.delete(attempt).where(attempt.c.delivery_id.in_(ids)))
@@ -157,11 +177,11 @@ def _remove_deliveries(tx: Tx, event_ids: Sequence[str]) -> int:
     return len(removed)
 
 
-def _remove_events(tx: Tx, ids: Sequence[str]) -> int:
+def _remove_events(tx: Tx, ids: Sequence[str], *where: sa.ColumnElement[bool]) -> int:
     if not ids:
         return 0
     removed = tx.connection.execute(
-        sa.delete(event).where(event.c.id.in_(ids)).returning(event.c.source, event.c.state)
+        sa.delete(event).where(event.c.id.in_(ids), *where).returning(event.c.source, event.c.state)
     ).all()
     for row in removed:
         tx.sums.ledger[row.source, "", f"purged_{row.state}"] += 1

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.expression import FunctionElement
 
 from relay.journal.codec import to_wire
+from relay.journal.constructs import Place
 from relay.journal.schema import delivery, destination, event, is_free
 from relay.journal.values import Filter
 from relay.model import DeliveryState, EventState
 
 Conditions = list[sa.ColumnElement[bool]]
-
-
-class _Place(FunctionElement[int]):
-    """Where bytes stand in bytes, counted from 1; 0 where they do not."""
-
-    inherit_cache = True
-    name = "place"
-    type = sa.Integer()
-
-
-@compiles(_Place, "sqlite")
-def _place_sqlite(element: _Place, compiler: Any, **options: Any) -> str:
-    return f"instr({compiler.process(element.clauses, **options)})"
-
-
-@compiles(_Place, "postgresql")
-def _place_postgresql(element: _Place, compiler: Any, **options: Any) -> str:
-    whole, part = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"position({part} in {whole})"
 
 
 def delivery_conditions(wanted: Filter) -> Conditions:
@@ -108,7 +86,9 @@ def _blocked(wanted: Filter) -> sa.ColumnElement[bool]:
 def _search(text: str) -> sa.ColumnElement[bool]:
     part = to_wire(text)
     columns = (event.c.provider_id, event.c.type, event.c.path, event.c.body)
-    return sa.or_(
-        event.c.id == text,
-        *(_Place(sa.func.coalesce(column, b""), sa.literal(part, sa.LargeBinary)) > 0 for column in columns),
-    )
+    places = [
+        Place(sa.func.coalesce(column, sa.literal(b"", sa.LargeBinary)), sa.literal(part, sa.LargeBinary)) > 0
+        for column in columns
+    ]
+    is_text = text.isascii() and text.isprintable()  # some engines compare no other with a text column
+    return sa.or_(*places, event.c.id == text) if is_text else sa.or_(*places)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Self
 
 import sqlalchemy as sa
 
-from relay.errors import JournalUnavailable
 from relay.journal import query
 from relay.journal.codec import maybe_from_wire, read_attempt, read_delivery, read_event, to_wire
 from relay.journal.conservation import read_ledger
-from relay.journal.engine import database_path, make_engine, words_of
+from relay.journal.engine import View
 from relay.journal.figures import read_status, view_lane
-from relay.journal.opening import check, too_old
-from relay.journal.schema import VERSION, attempt, delivery, event
+from relay.journal.opening import open_view
+from relay.journal.schema import attempt, delivery, event
 from relay.journal.standings import standing_of
 from relay.journal.values import Filter, LaneView, Ledger, Status
 from relay.model import Attempt, Delivery, Event, Standing
@@ -27,41 +24,31 @@ _EVERYTHING = Filter()
 class Reader:
     """A read-only view, usable from any thread; it never creates or changes a journal."""
 
-    def __init__(self, url: str) -> None:
-        self._path = database_path(url)
-        self._engine = make_engine(self._path, readonly=True)
+    def __init__(self, view: View) -> None:
+        self._view = view
 
     @classmethod
     def open(cls, url: str) -> Reader:
         """Open a journal; raises JournalRefused where there is none, or none that may be used."""
-        path = database_path(url)
-        if check(path) < VERSION:
-            raise too_old(path)
-        return cls(url)
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except (sa.exc.DatabaseError, sqlite3.Error) as error:
-            raise JournalUnavailable(f"the journal {self._path} cannot be read: {words_of(error)}") from error
+        return cls(open_view(url))
 
     def find_event(self, any_id: str) -> list[str]:
         """The ids of the events that an id means: an event's, a delivery's, or a provider's own."""
         wanted = [sa.select(event.c.id, event.c.seq).where(event.c.provider_id == to_wire(any_id))]
-        if any_id.startswith("evt_"):
+        if not (any_id.isascii() and any_id.isprintable()):
+            pass  # no id of ours, and some engines take no such text at all
+        elif any_id.startswith("evt_"):
             wanted.append(sa.select(event.c.id, event.c.seq).where(event.c.id == any_id))
         elif any_id.startswith("dlv_"):
             owner = sa.select(delivery.c.event_id).where(delivery.c.id == any_id).scalar_subquery()
             wanted.append(sa.select(event.c.id, event.c.seq).where(event.c.id == owner))
-        with self._reading() as connection:
+        with self._view.reading() as connection:
             rows = [row for statement in wanted for row in connection.execute(statement)]
         return [row.id for row in sorted(set(rows), key=lambda row: row.seq)]
 
     def event(self, event_id: str) -> Event | None:
         """One event."""
-        with self._reading() as connection:
+        with self._view.reading() as connection:
             row = connection.execute(sa.select(event).where(event.c.id == event_id)).mappings().first()
         return None if row is None else read_event(row)
 
@@ -76,13 +63,13 @@ class Reader:
 
     def _deliveries(self, which: sa.ColumnElement[bool]) -> list[Delivery]:
         statement = sa.select(delivery).where(which).order_by(delivery.c.seq)
-        with self._reading() as connection:
+        with self._view.reading() as connection:
             return [read_delivery(row) for row in connection.execute(statement).mappings()]
 
     def attempts_of(self, delivery_id: str) -> list[Attempt]:
         """A delivery's attempts, the first one first."""
         statement = sa.select(attempt).where(attempt.c.delivery_id == delivery_id).order_by(attempt.c.number)
-        with self._reading() as connection:
+        with self._view.reading() as connection:
             return [read_attempt(row) for row in connection.execute(statement).mappings()]
 
     def events(self, wanted: Filter = _EVERYTHING, limit: int = 50, before: str | None = None) -> list[Event]:
@@ -92,7 +79,7 @@ class Reader:
             last = sa.select(event.c.seq).where(event.c.id == before).scalar_subquery()
             conditions.append(event.c.seq < last)
         statement = sa.select(event).where(*conditions).order_by(event.c.seq.desc()).limit(limit)
-        with self._reading() as connection:
+        with self._view.reading() as connection:
             return [read_event(row) for row in connection.execute(statement).mappings()]
 
     def deliveries(
@@ -104,7 +91,7 @@ class Reader:
             last = sa.select(delivery.c.seq).where(delivery.c.id == before).scalar_subquery()
             conditions.append(delivery.c.seq < last)
         statement = sa.select(delivery).where(*conditions).order_by(delivery.c.seq.desc()).limit(limit)
-        with self._reading() as connection:
+        with self._view.reading() as connection:
             return [read_delivery(row) for row in connection.execute(statement).mappings()]
 
     def group_by_error(self, wanted: Filter = _EVERYTHING) -> list[tuple[str, str, int]]:
@@ -120,7 +107,7 @@ class Reader:
             .group_by(delivery.c.destination, delivery.c.error, delivery.c.outcome, delivery.c.status)
             .order_by(number.desc(), delivery.c.destination)
         )
-        with self._reading() as connection:
+        with self._view.reading() as connection:
             rows = connection.execute(statement).all()
         return [
             (row.destination, _error_text(row.error, row.outcome, row.status), row.number) for row in rows
@@ -128,18 +115,19 @@ class Reader:
 
     def lane_of(self, one: Delivery) -> LaneView | None:
         """Where a delivery stands in its lane; None where it stands in none, or not any more."""
-        with self._reading() as connection:
+        with self._view.reading() as connection:
             return view_lane(connection, one)
 
     def standing(self, name: str) -> Standing:
         """What keeps a destination back."""
-        with self._reading() as connection:
+        with self._view.reading() as connection:
             return standing_of(connection, name)
 
     def status(self) -> Status:
         """The journal at a glance."""
-        with self._reading() as connection:
-            return read_status(connection, self._path)
+        with self._view.reading() as connection:
+            size = self._view.bytes(connection)
+            return read_status(connection, alive=self._view.alive(connection), size=size)
 
     def ledger(self, *, now: float | None = None, destinations: Collection[str] | None = None) -> Ledger:
         """The conservation table, in one snapshot.
@@ -147,12 +135,12 @@ class Reader:
         With `now`, what waits is told by whether it is due; with `destinations`, those of the
         configuration in force, what waits for one that is gone is told too.
         """
-        with self._reading() as connection:
+        with self._view.reading() as connection:
             return read_ledger(connection, now=now, destinations=destinations)
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._engine.dispose()
+        """Let go of it."""
+        self._view.close()
 
     def __enter__(self) -> Self:
         return self

@@ -194,6 +194,8 @@ ledger = sa.Table(
     sa.Column("source", sa.Text, primary_key=True),
     sa.Column("destination", sa.Text, primary_key=True),  # "" where the counter is of the source alone
     sa.Column("counter", sa.Text, primary_key=True),
+    # Every node that shares a database counts in rows of its own: else a commit waits for the other's.
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False, server_default=sa.text("0")),
     sa.Column("value", sa.BigInteger, nullable=False),
     sa.Column("at", sa.Double, nullable=False),
 )
@@ -240,4 +242,8 @@ node = sa.Table(
     sa.Column("config", sa.Text),
     sa.Column("reload", sa.BigInteger),
     sa.Column("config_error", sa.LargeBinary),
+    sa.Column("slot", sa.Integer, nullable=False, server_default=sa.text("0")),
+    # On a shared database: how often it has shown that it lives, and when last by the database's clock.
+    sa.Column("beats", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("beat_at", sa.Double),
 )

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from relay.journal import schema
 from relay.journal.codec import ATTEMPT_COLUMNS, DELIVERY_COLUMNS, EVENT_COLUMNS
@@ -62,6 +61,8 @@ class Statements:
     head_lane: Hot
     hold_lane: Hot
     drop_lane: Hot
+    know: Hot
+    reserve_lane: Hot | None
 
     @classmethod
     def of(cls, dialect: sa.Dialect) -> Statements:
@@ -80,7 +81,21 @@ class Statements:
             head_lane=_of_lane(_set_lane(head=sa.bindparam("head"), held_by=sa.null()), ("head",), dialect),
             hold_lane=_of_lane(_set_lane(held_by=sa.bindparam("held_by")), ("held_by",), dialect),
             drop_lane=_of_lane(sa.delete(schema.lane), (), dialect),
+            know=_know(dialect),
+            # Where several write at once; an SQLite journal has one lock for all.
+            reserve_lane=Hot("SELECT pg_advisory_xact_lock(%s)") if dialect.name == "postgresql" else None,
         )
+
+
+def _upsert(table: sa.Table, dialect: sa.Dialect) -> Any:
+    """An insert that may have a conflict; each dialect has its own, loaded only where it is used."""
+    if dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite  # noqa: PLC0415
+
+    return sqlite.insert(table)
 
 
 def _binds(names: Iterable[str]) -> dict[str, sa.BindParameter[object]]:
@@ -95,6 +110,7 @@ def _insert(table: sa.Table, columns: Sequence[str], dialect: sa.Dialect) -> Hot
 def _settle(dialect: sa.Dialect) -> Hot:
     table = schema.delivery
     values = ("state", "finished", "due_at", "outcome", "status", "error", "reason", "finished_at")
+    rendered = sa.bindparam("b_rendered", type_=table.c.rendered.type)
     statement = (
         sa.update(table)
         .where(
@@ -105,7 +121,7 @@ def _settle(dialect: sa.Dialect) -> Hot:
         )
         .ordered_values(
             *((table.c[name], sa.bindparam(name)) for name in values),
-            (table.c.rendered, sa.func.coalesce(table.c.rendered, sa.bindparam("b_rendered"))),
+            (table.c.rendered, sa.func.coalesce(table.c.rendered, rendered)),
             (table.c.owner, sa.null()),
             (table.c.owned_at, sa.null()),
         )
@@ -115,7 +131,7 @@ def _settle(dialect: sa.Dialect) -> Hot:
 
 def _take_key(dialect: sa.Dialect) -> Hot:
     columns = [column.name for column in schema.dedup.columns]
-    statement = insert(schema.dedup).values(_binds(columns))
+    statement = _upsert(schema.dedup, dialect).values(_binds(columns))
     statement = statement.on_conflict_do_update(
         index_elements=["source", "key"],
         set_={name: statement.excluded[name] for name in columns[2:]},
@@ -126,9 +142,9 @@ def _take_key(dialect: sa.Dialect) -> Hot:
 
 def _count(dialect: sa.Dialect) -> Hot:
     columns = [column.name for column in schema.ledger.columns]
-    statement = insert(schema.ledger).values(_binds(columns))
+    statement = _upsert(schema.ledger, dialect).values(_binds(columns))
     statement = statement.on_conflict_do_update(
-        index_elements=["source", "destination", "counter"],
+        index_elements=["source", "destination", "counter", "slot"],
         set_={
             "value": schema.ledger.c.value + statement.excluded.value,
             "at": statement.excluded["at"],
@@ -139,12 +155,18 @@ def _count(dialect: sa.Dialect) -> Hot:
 
 def _last_error(dialect: sa.Dialect) -> Hot:
     columns = ["name", "last_error", "last_error_at"]
-    statement = insert(schema.destination).values(_binds(columns))
+    statement = _upsert(schema.destination, dialect).values(_binds(columns))
     statement = statement.on_conflict_do_update(
         index_elements=["name"],
         set_={name: statement.excluded[name] for name in columns[1:]},
     )
     return Hot.compile(statement, columns, dialect)
+
+
+def _know(dialect: sa.Dialect) -> Hot:
+    """Make a destination's row where there is none yet."""
+    statement = _upsert(schema.destination, dialect).values(_binds(["name"]))
+    return Hot.compile(statement.on_conflict_do_nothing(index_elements=["name"]), ["name"], dialect)
 
 
 _LANE = ("b_destination", "b_key")
@@ -167,7 +189,7 @@ def _set_lane(**values: sa.ColumnElement[Any]) -> sa.Update:
 def _enter_lane(dialect: sa.Dialect) -> Hot:
     """Give so many places at the end; the last of them. A lane without a row begins at 1."""
     columns = ["destination", "key", "tail", "head"]
-    statement = insert(schema.lane).values(_binds(columns))
+    statement = _upsert(schema.lane, dialect).values(_binds(columns))
     statement = statement.on_conflict_do_update(
         index_elements=columns[:2], set_={"tail": schema.lane.c.tail + statement.excluded.tail}
     )

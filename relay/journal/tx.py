@@ -41,17 +41,20 @@ class Tx:
     statements: Statements
     node: str
     now: float
+    slot: int = 0
     sums: Sums = field(default_factory=Sums)
 
     def part(self) -> Tx:
         """The same transaction with sums of its own, to be added when the part has succeeded."""
-        return Tx(self.connection, self.statements, self.node, self.now)
+        return Tx(self.connection, self.statements, self.node, self.now, self.slot)
 
     def finish(self) -> None:
         """Write the sums; in one order, so that two nodes cannot wait for each other."""
         counters = sorted((key, value) for key, value in self.sums.ledger.items() if value)
         if counters:
-            self.statements.count.run(self.connection, [(*key, value, self.now) for key, value in counters])
+            self.statements.count.run(
+                self.connection, [(*key, self.slot, value, self.now) for key, value in counters]
+            )
         if self.sums.errors:
             self.statements.last_error.run(
                 self.connection,

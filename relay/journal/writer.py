@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,10 +16,10 @@ import sqlalchemy as sa
 
 from relay.clock import Clock
 from relay.errors import JournalUnavailable, RowRefused
+from relay.journal import lanes
 from relay.journal.append import append_many, append_one
 from relay.journal.claim import release
-from relay.journal.engine import SqliteEngine, words_of
-from relay.journal.files import LockTimeout
+from relay.journal.engine import Engine, Lease, words_of
 from relay.journal.schema import meta
 from relay.journal.settle import settle_many, settle_one
 from relay.journal.statements import Statements
@@ -33,8 +32,6 @@ _MOST_BYTES = 16 * 1024 * 1024
 _TICK = 1.0
 _GRACE = 0.5
 """Seconds that an append whose time is up, but which is being written just now, waits for the truth."""
-
-_TROUBLE = (sa.exc.OperationalError, sa.exc.InternalError, sqlite3.DatabaseError, OSError)
 
 Work = Entry | Settlement | Callable[[Tx], Any]
 
@@ -57,8 +54,9 @@ Ends = list[tuple[Job, Any]]
 class Writer:
     """A queue, a thread, and the state of the journal as the thread sees it."""
 
-    def __init__(self, engine: SqliteEngine, *, node: str, clock: Clock, hooks: Hooks | None) -> None:
+    def __init__(self, engine: Engine, *, lease: Lease, node: str, clock: Clock, hooks: Hooks | None) -> None:
         self._engine = engine
+        self._lease = lease
         self._statements = Statements.of(engine.dialect)
         self._node = node
         self._clock = clock
@@ -207,7 +205,7 @@ class Writer:
     def _commit(self, jobs: list[Job]) -> Ends:
         with self._lock:
             rejected, self._rejected = self._rejected, Sums()
-        if not jobs and not rejected.ledger:
+        if not jobs and not rejected.ledger and not self._lease.is_due(self._clock.now()):
             self._engine.mark()
             return []
         began = time.monotonic()
@@ -218,6 +216,7 @@ class Writer:
             with self._lock:
                 self._rejected.add(rejected)
             return self._refuse(jobs, self._failure or "")
+        self._lease.kept()
         if sums.counted is not None:
             self.backlog = sums.counted
         else:
@@ -231,26 +230,29 @@ class Writer:
     def _after(self, jobs: Sequence[Job]) -> None:
         try:
             self._engine.wrote(sum(_size(job.work) for job in jobs))
-        except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - the thread must live
             # The batch is committed; a checkpoint that fails may mean that fsync does.
-            if not _is_busy(error):
+            if not self._engine.is_busy(error):
                 self._fail(error)
 
     def _write(self, jobs: list[Job], rejected: Sums) -> tuple[Ends, Sums]:
         try:
             return self._engine.write(partial(self._all_at_once, jobs, rejected))
         except Exception as error:
-            if _is_trouble(error):
+            if self._engine.is_trouble(error):
                 raise
             return self._engine.write(partial(self._one_by_one, jobs, rejected))
 
     def _tx(self, connection: sa.Connection, rejected: Sums) -> Tx:
-        tx = Tx(connection, self._statements, self._node, self._clock.now())
+        tx = Tx(connection, self._statements, self._node, self._clock.now(), self._lease.slot)
         tx.sums.add(rejected)
+        if self._lease.is_due(tx.now):
+            self._lease.renew(tx)
         return tx
 
     def _all_at_once(self, jobs: list[Job], rejected: Sums, connection: sa.Connection) -> tuple[Ends, Sums]:
         tx = self._tx(connection, rejected)
+        lanes.reserve(tx, _deliveries(jobs))
         ends: Ends = []
         appends = [(job, job.work) for job in jobs if isinstance(job.work, Entry)]
         settles = [(job, job.work) for job in jobs if isinstance(job.work, Settlement)]
@@ -268,6 +270,7 @@ class Writer:
 
     def _one_by_one(self, jobs: list[Job], rejected: Sums, connection: sa.Connection) -> tuple[Ends, Sums]:
         tx = self._tx(connection, rejected)
+        lanes.reserve(tx, _deliveries(jobs))
         ends = [(job, self._alone(tx, job)) for job in sorted(jobs, key=_rank)]
         tx.finish()
         return ends, tx.sums
@@ -278,7 +281,7 @@ class Writer:
             with tx.connection.begin_nested():
                 result = _do(part, job.work)
         except Exception as error:
-            if _is_trouble(error):
+            if self._engine.is_trouble(error):
                 raise
             if isinstance(job.work, Entry | Settlement):
                 return RowRefused(f"the engine refuses this row: {words_of(error)}")
@@ -289,7 +292,7 @@ class Writer:
     def _fail(self, error: Exception) -> None:
         self._failure = f"the journal cannot be written: {words_of(error)}"
         self._probe_at = time.monotonic() + _TICK
-        if not _is_busy(error):
+        if not self._engine.is_busy(error):
             self._engine.discard()
 
     def _announce(self) -> None:
@@ -319,8 +322,19 @@ def _do(tx: Tx, work: Work) -> Any:
     return work(tx)
 
 
-def _rank(job: Job) -> int:
-    return 0 if isinstance(job.work, Entry) else 1 if isinstance(job.work, Settlement) else 2
+def _deliveries(jobs: Sequence[Job]) -> Iterator[Delivery]:
+    for job in jobs:
+        if isinstance(job.work, Entry):
+            yield from job.work.deliveries
+        elif isinstance(job.work, Settlement):
+            yield job.work.delivery
+
+
+def _rank(job: Job) -> tuple[int, str, str]:
+    """First what is stored, in the order of the keys that it locks; then what is settled; then the rest."""
+    if isinstance(job.work, Entry):
+        return (0, job.work.event.source, "" if job.work.dedup is None else job.work.dedup.key)
+    return (1, "", "") if isinstance(job.work, Settlement) else (2, "", "")
 
 
 def _size(work: Work) -> int:
@@ -329,19 +343,6 @@ def _size(work: Work) -> int:
     if isinstance(work, Settlement):
         return len(work.attempt.response) + 1024
     return 4096
-
-
-def _is_trouble(error: Exception) -> bool:
-    """Whether the journal is at fault, and not one of the jobs: a key, a fence, a row it refuses."""
-    return isinstance(error, _TROUBLE) or type(error) is sa.exc.DatabaseError
-
-
-def _is_busy(error: Exception) -> bool:
-    cause = getattr(error, "orig", error)
-    code = getattr(cause, "sqlite_errorcode", None)
-    return isinstance(error, LockTimeout) or (
-        code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    )
 
 
 def _hand_out(ends: Ends, writer: Writer) -> None:

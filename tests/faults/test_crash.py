@@ -76,7 +76,7 @@ _APPENDER = """
 import asyncio, os, sys
 from relay.clock import Clock
 from relay.journal import Entry, Journal
-from relay.journal import engine
+from relay.journal import sqlite as engine
 from relay.model import Event
 
 settle_in = engine._settle_in

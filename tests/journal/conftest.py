@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from relay.journal import Journal, Reader
-from tests.journal.making import StillClock, Told, opened
+from tests.journal.making import Fresh, StillClock, Told, opened
+
+if TYPE_CHECKING:
+    from tests.journal.databases import Databases
 
 
-@pytest.fixture(params=["sqlite"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a journal that does not exist yet."""
-    return f"{request.param}:///{tmp_path / 'relay.db'}"
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Databases]:
+    """One PostgreSQL server for all the tests, also where several processes run them."""
+    from tests.journal.databases import Databases  # noqa: PLC0415 - not where no test asks for it
+
+    base = tmp_path_factory.getbasetemp()
+    databases = Databases((base if worker_id == "master" else base.parent) / "postgres", worker_id)
+    yield databases
+    databases.close()
+
+
+@contextlib.contextmanager
+def _file() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield f"sqlite:///{Path(folder) / 'relay.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fresh(request: pytest.FixtureRequest) -> Fresh:
+    """New journals, for a test that needs many."""
+    if request.param == "sqlite":
+        return Fresh(_file, 20)
+    databases: Databases = request.getfixturevalue("databases")
+    return Fresh(databases.one, 8)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a journal that does not exist yet, or has nothing in it."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'relay.db'}"
+    else:
+        databases: Databases = request.getfixturevalue("databases")
+        with databases.one() as url:
+            yield url
 
 
 @pytest.fixture

@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
 
 from relay.clock import Clock
 from relay.journal import Entry, Journal, Settlement
@@ -26,6 +31,14 @@ class StillClock(Clock):
     def now(self) -> float:
         """The moment that was set."""
         return self.at
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """Gives the URL of one new journal after the other; `examples`: how many a test may well ask for."""
+
+    one: Callable[[], AbstractContextManager[str]]
+    examples: int
 
 
 @dataclass
@@ -159,19 +172,41 @@ def make_settlement(
     )
 
 
+def only(engine: str, why: str) -> pytest.MarkDecorator:
+    """A mark of tests that are about one engine alone, and why."""
+    return pytest.mark.parametrize("engine", [engine], indirect=True)
+
+
 def path_of(url: str) -> Path:
     """The file of an SQLite journal."""
     return Path(url.removeprefix("sqlite:///"))
 
 
 @contextlib.contextmanager
-def by_hand(url: str) -> Iterator[sqlite3.Connection]:
-    """A connection past the journal, to do to it what must not be done."""
-    connection = sqlite3.connect(path_of(url), isolation_level=None)
+def by_hand(url: str) -> Iterator[Any]:
+    """A driver's connection past the journal, to do to it what must not be done; nothing is put together."""
+    connection: Any
+    if url.startswith("sqlite"):
+        connection = sqlite3.connect(path_of(url), isolation_level=None)
+    else:
+        connection = psycopg.connect(url, autocommit=True)
     try:
         yield connection
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Let somebody else hold the lock that every write needs; it can be read."""
+    with by_hand(url) as other:
+        if url.startswith("sqlite"):
+            other.execute("BEGIN IMMEDIATE")
+        else:
+            other.execute("BEGIN")
+            other.execute("LOCK TABLE event, delivery, ledger, meta IN SHARE MODE")
+        yield
+        other.execute("ROLLBACK")
 
 
 def replayed(original: Delivery, *, now: float, new_key: bool = False) -> Delivery:

@@ -14,7 +14,7 @@ from tests.journal.making import (
     NOW,
     StillClock,
     Told,
-    by_hand,
+    locked,
     make_delivery,
     make_entry,
     make_event,
@@ -158,14 +158,13 @@ async def test_what_waits_is_committed_together(journal: Journal, hooks: Told) -
 
 async def test_an_append_that_outlives_its_time_is_withdrawn(engine: str) -> None:
     """Its sender hears that nothing was stored, and nothing is, also when the lock is free again."""
-    with opened(engine, append_timeout=0.2) as journal, by_hand(engine) as other:
-        other.execute("BEGIN IMMEDIATE")
-        blocker = asyncio.create_task(journal.append(make_entry("billing")))
-        await asyncio.sleep(0.05)
+    with opened(engine, append_timeout=0.2) as journal:
         late = make_entry("billing", key="late")
-        with pytest.raises(JournalUnavailable, match="nothing was stored"):
-            await journal.append(late)
-        other.execute("ROLLBACK")
+        with locked(engine):
+            blocker = asyncio.create_task(journal.append(make_entry("billing")))
+            await asyncio.sleep(0.05)
+            with pytest.raises(JournalUnavailable, match="nothing was stored"):
+                await journal.append(late)
         await asyncio.gather(blocker, return_exceptions=True)
         await journal.append(make_entry("billing", key="late"))
         with Reader.open(engine) as reader:
@@ -176,15 +175,13 @@ async def test_what_is_stored_for_a_caller_who_is_gone_is_not_owned(
     journal: Journal, reader: Reader, engine: str
 ) -> None:
     """A cancelled handler leaves its delivery to whoever claims it, with its number."""
-    with by_hand(engine) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked(engine):
         entry = make_entry("billing", owner=journal.node)
         handler = asyncio.create_task(journal.append(entry))
         await asyncio.sleep(0.1)
         handler.cancel()
         with pytest.raises(asyncio.CancelledError):
             await handler
-        other.execute("ROLLBACK")
     # Each goes through the writer: the first ends after the commit, the second after the release.
     await journal.due(["billing"])
     await journal.due(["billing"])

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
 from collections.abc import Awaitable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from relay.journal import Entry, Journal, Reader
 from relay.journal.schema import delivery
 from relay.model import POISON_AFTER, SUSPECT_AFTER, Delivery, DeliveryState
-from tests.journal.making import StillClock, by_hand, make_laned, make_settlement, opened, replayed
+from tests.journal.making import Fresh, StillClock, by_hand, make_laned, make_settlement, opened, replayed
 
 T = TypeVar("T")
 
@@ -41,12 +46,11 @@ class Card:
 class Lanes(RuleBasedStateMachine):
     """A journal, and beside it a list for each lane; the first of a list is the head or holds the lane."""
 
-    def __init__(self) -> None:
+    def __init__(self, fresh: Fresh) -> None:
         super().__init__()
         self.stack = contextlib.ExitStack()
         self.runner = self.stack.enter_context(asyncio.Runner())
-        folder = self.stack.enter_context(tempfile.TemporaryDirectory())
-        self.url, self.clock = f"sqlite:///{Path(folder) / 'relay.db'}", StillClock()
+        self.url, self.clock = self.stack.enter_context(fresh.one()), StillClock()
         self.cards: dict[str, Card] = {}
         self.lanes: dict[str, list[str]] = {"a": [], "b": []}
         self.held: dict[str, Delivery] = {}
@@ -296,7 +300,14 @@ class Lanes(RuleBasedStateMachine):
         assert ledger.waiting.get("lane_held", 0) == sum(behind)
 
 
-TestLanes = Lanes.TestCase
-TestLanes.settings = settings(
-    max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+def test_lanes_are_as_the_model_says(fresh: Fresh) -> None:
+    """Whatever is done to them, in whatever order."""
+    run_state_machine_as_test(
+        lambda: Lanes(fresh),  # type: ignore[arg-type]  # whatever makes one will do
+        settings=settings(
+            max_examples=fresh.examples,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay.journal import Claim, Entry, Journal, Reader
 from relay.model import DeliveryState, EventState, Outcome
-from tests.journal.making import StillClock, make_entry, make_laned, make_settlement, opened, replayed
+from tests.journal.making import Fresh, StillClock, make_entry, make_laned, make_settlement, opened, replayed
 from tests.journal.test_operate import DAY, Keep
 
 STEPS = st.sampled_from(
@@ -158,10 +156,10 @@ class Play:
         self.held.clear()
 
 
-async def play(steps: list[str]) -> None:
+async def play(fresh: Fresh, steps: list[str]) -> None:
     """Do the steps on a fresh journal and look at the ledger after each."""
-    with tempfile.TemporaryDirectory() as folder:
-        url, clock = f"sqlite:///{Path(folder) / 'relay.db'}", StillClock()
+    with fresh.one() as url:
+        clock = StillClock()
         with opened(url, clock=clock) as journal, Reader.open(url) as reader:
             game = Play(journal, reader, clock)
             for step in steps:
@@ -174,8 +172,14 @@ async def play(steps: list[str]) -> None:
                 assert sum(ledger.waiting.values()) == pending == sum(journal.backlogs().values()), step
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(STEPS, max_size=40))
-def test_the_ledger_balances_whatever_is_done(steps: list[str]) -> None:
+def test_the_ledger_balances_whatever_is_done(fresh: Fresh) -> None:
     """Accepted, planned and replayed are accounted for after every step, and so is all that waits."""
-    asyncio.run(play(steps))
+
+    @settings(
+        max_examples=fresh.examples * 3 // 2, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    @given(steps=st.lists(STEPS, max_size=40))
+    def balances(steps: list[str]) -> None:
+        asyncio.run(play(fresh, steps))
+
+    balances()

@@ -17,6 +17,12 @@ from tests.journal.making import by_hand, make_entry, opened, path_of
 
 
 @pytest.fixture
+def engine(tmp_path: Path) -> str:
+    """SQLite alone: a file can be moved, cut and replaced; test_postgres.py is about the other engine."""
+    return f"sqlite:///{tmp_path / 'relay.db'}"
+
+
+@pytest.fixture
 def used(engine: str) -> str:
     """A journal that held one event and was closed."""
     with opened(engine) as journal:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from relay.journal import Journal, Reader
 from relay.journal.schema import delivery
 from relay.model import DeliveryState, Outcome
-from tests.journal.making import StillClock, make_entry, opened, path_of
+from tests.journal.making import StillClock, make_entry, only, opened, path_of
 
 NODE = """
 import asyncio, sys
@@ -45,6 +45,7 @@ def node(url: str) -> Iterator[tuple[subprocess.Popen[str], list[str], str]]:
             process.kill()
 
 
+@only("sqlite", "a node's life is a locked file there; test_leases.py is about PostgreSQL's")
 async def test_a_living_node_keeps_what_it_owns_and_a_killed_one_does_not(
     journal: Journal, reader: Reader, engine: str
 ) -> None:

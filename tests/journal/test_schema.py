@@ -11,10 +11,10 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from relay.journal import Journal, schema
 from relay.journal.codec import pack_headers, unpack_headers
-from relay.journal.engine import database_path
+from relay.journal.opening import database_path
 from relay.journal.query import delivery_conditions
 from relay.journal.values import Filter
-from tests.journal.making import by_hand, opened
+from tests.journal.making import by_hand, only, opened
 
 
 def shape(connection: sa.Connection) -> dict[str, str]:
@@ -25,6 +25,7 @@ def shape(connection: sa.Connection) -> dict[str, str]:
     return {name: "".join(str(sql).split()).replace('"', "") for name, sql in rows}
 
 
+@only("sqlite", "test_postgres.py compares the other's")
 def test_the_migrations_make_the_tables_that_the_program_means(engine: str) -> None:
     """From nothing to the metadata, to the last partial index."""
     with opened(engine):
@@ -49,6 +50,7 @@ def test_opening_again_migrates_nothing(engine: str) -> None:
             assert len(ids) == 1
 
 
+@only("sqlite", "the plan of a small table tells nothing on PostgreSQL")
 @pytest.mark.parametrize(("condition", "index"), [("< 2", "waiting"), (">= 2", "suspect")])
 def test_a_claim_walks_its_index(journal: Journal, engine: str, condition: str, index: str) -> None:
     """No sorting, no reading of what is not due, and none of a long backlog to look for a suspect."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -21,6 +22,12 @@ DELIVERIES = [
     ("dlv_owned", "pending", NOW, "gone", 1, 1),
     ("dlv_dead", "dead", None, None, 1, 1),
 ]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> str:
+    """SQLite alone: the first version knew no other engine."""
+    return f"sqlite:///{tmp_path / 'relay.db'}"
 
 
 @pytest.fixture

@@ -181,6 +181,7 @@ def _event() -> None:
         "event",
         ["provider_id"],
         unique=False,
+        postgresql_using="hash",  # a B-tree refuses long ones, and senders choose them
         sqlite_where=sa.text("provider_id IS NOT NULL"),
         postgresql_where=sa.text("provider_id IS NOT NULL"),
     )

@@ -1,0 +1,275 @@
+"""PostgreSQL as the journal's engine: its connections, the bounds on their patience, its faults.
+
+Nothing waits for ever: the server ends a statement, a wait for a lock and an idle transaction; libpq
+ends an attempt to connect and, where the system can, a wait for a peer's acknowledgement; and the
+watchdog cuts a link that takes everything and gives nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict
+
+from relay.errors import JournalRefused, JournalUnavailable
+from relay.journal.engine import words_of
+from relay.journal.postgres_figures import bytes_in_use, bytes_on_disk
+from relay.journal.row_lease import RowLease, living
+from relay.journal.watchdog import Watchdog
+
+T = TypeVar("T")
+
+PATIENCE = 8.0
+"""Seconds for a whole transaction; senders are told 503 by the timer of their own append, before that."""
+
+READERS_PATIENCE = 40.0
+"""Seconds for a reader's, who holds nobody up; a statement of it may take 30."""
+
+_TRIES = 5
+"""How often a transaction is tried that another one stood in the way of."""
+
+_IN_THE_WAY = frozenset({"40P01", "40001"})  # deadlock, serialization
+_LOCKED = "55P03"
+_ROWS_FAULT = ("22", "23", "54")  # classes: data, integrity, a limit such as that of an index's row
+
+_TROUBLE = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError, psycopg.Error, OSError)
+
+_WRITER = {
+    "default_transaction_isolation": "read\\ committed",
+    "lock_timeout": "2s",
+    "statement_timeout": "6s",
+    "idle_in_transaction_session_timeout": "10s",
+    "synchronous_commit": "on",  # what is acknowledged is on disk, whatever else the database is used for
+}
+_READER = {
+    "default_transaction_isolation": "repeatable\\ read",
+    "default_transaction_read_only": "on",
+    "lock_timeout": "5s",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "30s",
+}
+_LINK = {
+    "connect_timeout": "3",
+    "tcp_user_timeout": "8000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "application_name": "relay",
+}
+
+
+class Address:
+    """Where a journal on PostgreSQL is, as its URL says it."""
+
+    def __init__(self, url: str) -> None:
+        plain = url.replace("postgresql+psycopg:", "postgresql:", 1)
+        try:
+            self._given = {name: str(value) for name, value in conninfo_to_dict(plain).items()}
+        except psycopg.Error as error:
+            # What libpq says may quote the password.
+            raise JournalRefused(
+                "RELAY_JOURNAL is no URL of a PostgreSQL database: write"
+                " postgresql://USER:PASSWORD@HOST/DATABASE, with special characters percent-encoded"
+            ) from error
+
+    def __str__(self) -> str:
+        where = self._given.get("host", "") + (f":{port}" if (port := self._given.get("port")) else "")
+        return f"postgresql://{where}/{self._given.get('dbname', '')}"
+
+    def connect(self, session: Mapping[str, str]) -> psycopg.Connection[Any]:
+        """A connection with these settings; what the URL says itself comes last and is stronger."""
+        options = " ".join(f"-c {name}={value}" for name, value in session.items())
+        mine = {"options": f"{options} {self._given.get('options', '')}".strip()}
+        return psycopg.connect(**(_LINK | self._given | mine))  # type: ignore[arg-type]
+
+
+def make_engine(connect: Callable[[], psycopg.Connection[Any]]) -> sa.Engine:
+    """An engine whose statements take their values by position, as the hot ones give them."""
+    return sa.create_engine(
+        "postgresql+psycopg://",
+        creator=connect,
+        poolclass=sa.pool.NullPool,
+        pool_reset_on_return=None,  # what is given back is closed, which ends its transaction
+        paramstyle="format",
+        use_native_hstore=False,
+    )
+
+
+def sqlstate(error: BaseException) -> str:
+    """The five characters by which PostgreSQL names an error; none for one of the link."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+
+
+def cut_off(connection: psycopg.Connection[Any] | None) -> None:
+    """Shut a connection's socket under whoever waits for it: the wait ends with an error."""
+    with contextlib.suppress(OSError, psycopg.Error):
+        if connection is not None and not connection.closed:
+            with socket.socket(fileno=os.dup(connection.fileno())) as link:
+                link.shutdown(socket.SHUT_RDWR)
+
+
+class PostgresEngine:
+    """One writer's connection to a journal on PostgreSQL, made anew after a fault."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._raw: psycopg.Connection[Any] | None = None
+        self._engine = make_engine(self._connect)
+        self._connection: sa.Connection | None = None
+        self._watchdog = Watchdog(PATIENCE)
+
+    @property
+    def dialect(self) -> sa.Dialect:
+        """What statements are compiled for."""
+        return self._engine.dialect
+
+    @property
+    def folder(self) -> Path:
+        """This machine's own folder: the journal's room is the server's, who says when there is none."""
+        return Path.cwd()
+
+    def now(self) -> float | None:
+        """The server's clock."""
+        return self.write(lambda connection: float(connection.scalar(_SERVER_TIME) or 0.0))
+
+    def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do the work in one transaction; again, where another one stood in its way."""
+        tries = 0
+        while True:
+            try:
+                with self._watchdog.over(self._cut):
+                    return self._once(work)
+            except sa.exc.DBAPIError as error:
+                tries += 1
+                if sqlstate(error) not in _IN_THE_WAY or tries == _TRIES:
+                    raise
+                time.sleep(0.005 * tries)
+
+    def write_slowly(self, work: Callable[[sa.Connection], T]) -> T:
+        """The same for a migration, which may take its time and waits for the one of another node."""
+
+        def unbounded(connection: sa.Connection) -> T:
+            for setting in ("statement_timeout", "lock_timeout"):
+                connection.exec_driver_sql(f"SET LOCAL {setting} = 0")
+            return work(connection)
+
+        return self._once(unbounded)
+
+    def _once(self, work: Callable[[sa.Connection], T]) -> T:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        with self._connection.begin():
+            return work(self._connection)
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        self._raw = self.address.connect(_WRITER)
+        return self._raw
+
+    def _cut(self) -> None:
+        cut_off(self._raw)
+
+    def wrote(self, size: int) -> None:
+        """The server looks after itself."""
+
+    def mark(self, *, now: bool = False) -> None:
+        """No mark: the journal is not a file that somebody could move away from beside it."""
+
+    def is_trouble(self, error: Exception) -> bool:
+        """Whether the server or the link is at fault, and no row."""
+        if sqlstate(error).startswith(_ROWS_FAULT):
+            return False
+        return isinstance(error, _TROUBLE) or type(error) is sa.exc.DatabaseError
+
+    def is_busy(self, error: Exception) -> bool:
+        """Whether somebody else held a lock for too long."""
+        return sqlstate(error) == _LOCKED
+
+    def no_room(self) -> str | None:
+        """None: a server whose disk is full says so itself."""
+        return None
+
+    def size(self, connection: sa.Connection) -> int:
+        """Bytes in use, estimated; the files never shrink."""
+        return bytes_in_use(connection)
+
+    def lease(self, node: str | None) -> RowLease:
+        """The life of a node: a row that it renews."""
+        return RowLease(node)
+
+    def discard(self) -> None:
+        """Throw the connection away, without a word to a server that may not answer."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sa.exc.SQLAlchemyError, psycopg.Error, OSError):
+                connection.invalidate()
+            with contextlib.suppress(sa.exc.SQLAlchemyError, psycopg.Error, OSError):
+                connection.close()
+
+    def close(self) -> None:
+        """Let go."""
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go."""
+        self.discard()
+        self._engine.dispose()
+        self._watchdog.end()
+
+
+_SERVER_TIME = sa.text("SELECT extract(epoch FROM clock_timestamp())::float8")
+
+
+class PostgresView:
+    """A journal on PostgreSQL to read: short transactions that can write nothing."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        # No pool: whether a connection that lay about is any good is told by no clock.
+        self._engine = make_engine(self._connect)
+        self._watchdog = Watchdog(READERS_PATIENCE)
+        self._here = threading.local()
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = self._address.connect(_READER)
+        self._here.made.append(connection)
+        return connection
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """One snapshot."""
+        made: list[psycopg.Connection[Any]] = []
+        self._here.made = made
+
+        def cut() -> None:
+            for connection in made:
+                cut_off(connection)
+
+        try:
+            with self._watchdog.over(cut), self._engine.connect() as connection:
+                yield connection
+        except (sa.exc.DBAPIError, psycopg.Error, UnicodeError) as error:
+            raise JournalUnavailable(
+                f"the journal {self._address} cannot be read: {words_of(error)}"
+            ) from error
+
+    def alive(self, connection: sa.Connection) -> set[str]:
+        """Which nodes have renewed their row lately."""
+        return living(connection)
+
+    def bytes(self, connection: sa.Connection) -> int:
+        """Tables and indexes."""
+        return bytes_on_disk(connection)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._engine.dispose()
+        self._watchdog.end()

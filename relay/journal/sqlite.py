@@ -1,0 +1,288 @@
+"""SQLite as the journal's engine: its settings, its lock, its checkpoints, its mark.
+
+Every commit and every checkpoint happens under one file lock. SQLite up to 3.51.2 can lose commits
+when one connection checkpoints while another commits (sqlite.org/wal.html, "walresetbug"); under one
+lock that cannot happen, with any version. For the same reason nobody here opens `relay.db` or its
+`-shm` but SQLite: closing such a descriptor would drop SQLite's own POSIX locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+import sqlalchemy as sa
+
+from relay.errors import JournalUnavailable
+from relay.journal.engine import words_of
+from relay.journal.file_lease import FileLease, living
+from relay.journal.files import FileLock, LockTimeout, beside
+from relay.journal.mark import Mark
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT = 2.0
+"""Seconds that a foreign writer is waited for; with the fail after it a sender hears 503 in under 5 s."""
+
+CHECKPOINT_AT = 6 * 1024 * 1024
+"""Bytes of log after which it is copied into the file."""
+
+RESERVE = 32 * 1024 * 1024
+"""Free bytes below which no event is taken, so that outcomes can still be written."""
+
+_FRAME = 4096 + 24
+"""Bytes of a page in the log, and of the header before it."""
+
+_COMMIT_FRAMES = 12
+"""Pages that a commit writes beside its rows: a first guess, which each checkpoint corrects."""
+
+_SECOND = 1.0
+
+_TROUBLE = (sa.exc.OperationalError, sa.exc.InternalError, sqlite3.DatabaseError, OSError)
+
+
+def make_engine(path: Path, *, readonly: bool) -> sa.Engine:
+    """An engine on the file; reading never creates it, and a writer begins by taking the write lock."""
+    mode = "ro" if readonly else "rw"
+    uri = f"file:{quote(str(path))}?mode={mode}"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
+        try:
+            if not readonly:
+                _settle_in(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    pool = sa.pool.QueuePool if readonly else sa.pool.NullPool
+    engine = sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=pool)
+    begin = "BEGIN" if readonly else "BEGIN IMMEDIATE"
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _settle_in(connection: sqlite3.Connection) -> None:
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",  # NORMAL loses acknowledged events at power loss
+        "wal_autocheckpoint=0",
+        "temp_store=MEMORY",
+        "cache_size=-16384",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _driver(connection: sa.Connection) -> sqlite3.Connection:
+    """Past SQLAlchemy, which would begin a transaction: no checkpoint may run inside one."""
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, sqlite3.Connection):
+        raise TypeError(f"{driver!r} is no SQLite connection")
+    return driver
+
+
+def last_seqs(connection: sa.Connection) -> tuple[int, int]:
+    """The last numbers given to an event and to a delivery, also where these are purged."""
+    numbers = dict(_driver(connection).execute("SELECT name, seq FROM sqlite_sequence").fetchall())
+    return numbers.get("event", 0), numbers.get("delivery", 0)
+
+
+class SqliteEngine:
+    """One writer's connection to an SQLite journal; all but the constructor in the writer's thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = FileLock(beside(path, ".lock"), patience=BUSY_TIMEOUT)
+        self._engine = make_engine(path, readonly=False)
+        self._connection: sa.Connection | None = None
+        self._suspect_log = False
+        self._log_size = 0.0
+        self._frames_per_guess = 1.0
+        self._journal_id = ""
+        self._marked_at = 0.0
+        self._marked: Mark | None = None
+        self._looked_at = -_SECOND
+        self._free: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the file is."""
+        return self.path.parent
+
+    def now(self) -> float | None:
+        """None: the database goes by this machine's clock."""
+        return None
+
+    @property
+    def dialect(self) -> sa.Dialect:
+        """What statements are compiled for."""
+        return self._engine.dialect
+
+    def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do the work in one transaction, committed and on disk when this returns."""
+        with self.lock.held():
+            connection = self._connected()
+            with connection.begin():
+                result = work(connection)
+            self._log_size += _FRAME * _COMMIT_FRAMES
+            return result
+
+    def wrote(self, size: int) -> None:
+        """Account for bytes that were committed, then checkpoint and mark where it is time."""
+        self._log_size += size
+        if self._log_size * self._frames_per_guess > CHECKPOINT_AT:
+            with self.lock.held():
+                self._checkpoint(self._connected(), "PASSIVE")
+        self.mark()
+
+    def _checkpoint(self, connection: sa.Connection, mode: str) -> bool:
+        """Copy the log into the file; whether all of it was."""
+        busy, frames, copied = self._pragma(connection, f"wal_checkpoint({mode})")
+        if mode == "PASSIVE" and self._log_size:
+            # How much a batch really writes is learned here: pages are shared, indexes cost some.
+            self._frames_per_guess = min(4.0, max(0.25, frames * _FRAME / self._log_size))
+            self._log_size = 0.0
+        return not busy and frames == copied
+
+    def _pragma(self, connection: sa.Connection, pragma: str) -> tuple[int, ...]:
+        row = _driver(connection).execute(f"PRAGMA {pragma}").fetchone()
+        return tuple(int(value) for value in row)
+
+    def mark(self, *, now: bool = False) -> None:
+        """Write the mark, once a second and only where something was added; a failure waits for the next."""
+        if not self._journal_id or (not now and time.monotonic() - self._marked_at < _SECOND):
+            return
+        event_seq, delivery_seq = last_seqs(self._connected())
+        mark = Mark(journal=self._journal_id, event_seq=event_seq, delivery_seq=delivery_seq)
+        self._marked_at = time.monotonic()
+        if mark == self._marked:
+            return
+        with contextlib.suppress(OSError):
+            mark.write(beside(self.path, ".mark"))
+            self._marked = mark
+
+    def set_journal_id(self, journal_id: str) -> None:
+        """Whose mark is to be written."""
+        self._journal_id = journal_id
+
+    def _connected(self) -> sa.Connection:
+        if self._connection is None:
+            connection = self._engine.connect()
+            if self._suspect_log and not self._checkpoint(connection, "TRUNCATE"):
+                connection.close()
+                raise OSError("the log could not be emptied after a fault: a reader holds it")
+            self._suspect_log = False
+            self._connection = connection
+        return self._connection
+
+    def discard(self) -> None:
+        """Throw the connection away after a fault.
+
+        After a failed fsync the kernel takes the pages for clean though they never reached the
+        disk. What follows them in the log would be lost with them, so the next connection empties
+        the log into the file before anything is acknowledged.
+        """
+        self._suspect_log = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # Closing the last connection is a checkpoint.
+            with contextlib.suppress(sa.exc.SQLAlchemyError, sqlite3.Error, OSError), self.lock.held():
+                connection.close()
+
+    def is_trouble(self, error: Exception) -> bool:
+        """Whether the file is at fault, and no row."""
+        return isinstance(error, _TROUBLE) or type(error) is sa.exc.DatabaseError
+
+    def is_busy(self, error: Exception) -> bool:
+        """Whether another process holds the file."""
+        cause = getattr(error, "orig", error)
+        code = getattr(cause, "sqlite_errorcode", None)
+        return isinstance(error, LockTimeout) or (
+            code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        )
+
+    def no_room(self) -> str | None:
+        """Why no event may be taken now, if so; looks at the disk once a second."""
+        if time.monotonic() - self._looked_at >= _SECOND:
+            self._looked_at = time.monotonic()
+            with contextlib.suppress(OSError):
+                figures = os.statvfs(self.path.parent)
+                self._free = figures.f_bavail * figures.f_frsize
+        if self._free is None or self._free >= RESERVE:
+            return None
+        return (
+            f"disk low: {self._free >> 20} MiB free in {self.path.parent}, {RESERVE >> 20} MiB are kept in"
+            " reserve; make room and events are taken again"
+        )
+
+    def size(self, connection: sa.Connection) -> int:
+        """Bytes in use inside the file."""
+        pages, free, page = (
+            self._pragma(connection, name)[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * page
+
+    def lease(self, node: str | None) -> FileLease:
+        """The life of a node: a file that it holds locked."""
+        return FileLease(self.path, node)
+
+    def close(self) -> None:
+        """Mark, empty the log into the file, let go."""
+        with contextlib.suppress(sa.exc.SQLAlchemyError, sqlite3.Error, OSError):
+            self.mark(now=True)
+        with contextlib.suppress(sa.exc.SQLAlchemyError, sqlite3.Error, OSError), self.lock.held():
+            connection = self._connected()
+            self._checkpoint(connection, "TRUNCATE")
+            connection.close()
+        self._connection = None
+        self._engine.dispose()
+        self.lock.close()
+
+    def abandon(self) -> None:
+        """Let go without a mark or a checkpoint: what was found stays as it was."""
+        if self._connection is not None:
+            self._connection.close()
+        self._engine.dispose()
+        self.lock.close()
+
+
+class SqliteView:
+    """An SQLite journal to read; it never creates or changes one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._engine = make_engine(path, readonly=True)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """One snapshot."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except (sa.exc.DatabaseError, sqlite3.Error) as error:
+            raise JournalUnavailable(f"the journal {self._path} cannot be read: {words_of(error)}") from error
+
+    def alive(self, connection: sa.Connection) -> set[str]:
+        """Which nodes hold their file."""
+        return living(connection, self._path)
+
+    def bytes(self, connection: sa.Connection) -> int:  # noqa: ARG002 - see View
+        """The file and its log."""
+        return sum(file.stat().st_size for file in (self._path, beside(self._path, "-wal")) if file.exists())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()

@@ -1,0 +1,152 @@
+"""Opening an SQLite journal: made where there never was one, refused where one was lost."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from relay.errors import JournalRefused
+from relay.journal import schema, tables
+from relay.journal.engine import words_of
+from relay.journal.files import beside
+from relay.journal.mark import read_mark
+from relay.journal.sqlite import SqliteEngine, SqliteView, last_seqs, make_engine
+
+_FAULTS = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, tables.NoJournal)
+
+
+def open_file(path: Path, *, create: bool) -> SqliteEngine:
+    """The engine of a journal that is sound as far as the mark beside it tells, its tables up to date."""
+    if not create and not path.exists():
+        raise missing(path)
+    try:
+        engine = SqliteEngine(path)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    try:
+        with engine.lock.held():
+            fresh = _make_file(path) if create else False
+            if not fresh:
+                check(path)
+        _prepare(engine, create=create)
+    except JournalRefused:
+        engine.abandon()
+        raise
+    except _FAULTS as error:
+        engine.abandon()
+        raise _unusable(path, error) from error
+    return engine
+
+
+def view_file(path: Path) -> SqliteView:
+    """The view of a journal that is sound as far as the mark beside it tells."""
+    if check(path) < schema.VERSION:
+        raise tables.too_old(path)
+    return SqliteView(path)
+
+
+def missing(path: Path) -> JournalRefused:
+    """What to say where there is no journal, or none any more."""
+    if beside(path, ".mark").exists():
+        return _lost(path, "is gone")
+    return JournalRefused(f"no journal at {path}: start `relay serve` there, or set RELAY_JOURNAL")
+
+
+def check(path: Path) -> int:
+    """Refuse a file that is empty, damaged, too new, or behind its mark; reads only, keeps the evidence.
+
+    Returns the version of its tables, which may be an older one.
+    """
+    if not path.exists():
+        raise missing(path)
+    _refuse_unreadable(path)
+    mark = read_mark(beside(path, ".mark"))
+    if path.stat().st_size == 0:
+        raise _lost(path, "is empty")
+    engine = make_engine(path, readonly=True)
+    try:
+        with engine.connect() as connection:
+            facts = tables.read_facts(connection)
+            seqs = last_seqs(connection)
+    except (sa.exc.DatabaseError, sqlite3.Error, tables.NoJournal) as error:
+        if "locked" in str(error):
+            raise
+        raise _lost(path, f"cannot be read as a journal ({words_of(error)})") from error
+    finally:
+        engine.dispose()
+    tables.refuse_newer(path, facts)
+    if mark is None:
+        return int(facts["version"])
+    if facts["id"] != mark.journal:
+        raise _lost(path, f"is another journal ({facts['id']}) than the one that was here ({mark.journal})")
+    if seqs[0] < mark.event_seq or seqs[1] < mark.delivery_seq:
+        raise _lost(
+            path,
+            f"lacks commits: it ends at event {seqs[0]} and delivery {seqs[1]}, where event"
+            f" {mark.event_seq} and delivery {mark.delivery_seq} were stored",
+        )
+    return int(facts["version"])
+
+
+def _refuse_unreadable(path: Path) -> None:
+    if not path.is_file():
+        raise JournalRefused(f"the journal {path} is no file: set RELAY_JOURNAL to the path of one")
+    if not os.access(path, os.R_OK):
+        raise JournalRefused(
+            f"the journal {path} may not be read by this user: run the command as its owner, {_owner(path)}"
+        )
+
+
+def _make_file(path: Path) -> bool:
+    """Make the file where there is none and none was lost; True when its tables are still to be made."""
+    marked = beside(path, ".mark").exists()
+    if path.exists():
+        # An empty file without a mark is a start that was cut short before its first commit.
+        return path.stat().st_size == 0 and not marked
+    if marked:
+        raise missing(path)
+    # No connection to a file that did not exist can be open in this process, so closing is harmless.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    return True
+
+
+def _prepare(engine: SqliteEngine, *, create: bool) -> None:
+    """Bring the tables up to date and learn the journal's id."""
+    if not engine.write(tables.are_current):
+        if not create:
+            raise tables.too_old(engine.path)
+        engine.write(tables.upgrade)
+    facts = engine.write(tables.read_facts)
+    engine.set_journal_id(facts["id"])
+    engine.mark(now=True)
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:
+        return f"user {path.stat().st_uid}"
+
+
+def _lost(path: Path, what: str) -> JournalRefused:
+    mark = beside(path, ".mark")
+    return JournalRefused(
+        f"the journal {path} {what}. Nothing was changed. Put the right file back (with its -wal, if there"
+        f" is one), from a backup or from where it was moved; or, if what it held may be lost, move {path}"
+        f" and {mark} away and start again"
+    )
+
+
+def _unusable(path: Path, error: Exception) -> JournalRefused:
+    folder = path.parent
+    if not folder.is_dir():
+        return JournalRefused(f"the journal's folder {folder} does not exist: make it, or set RELAY_JOURNAL")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return JournalRefused(
+            f"the journal's folder {folder} is not writable for this user: change its owner, or set"
+            " RELAY_JOURNAL to a place that is (SQLite needs to create files beside the journal)"
+        )
+    return JournalRefused(f"the journal {path} cannot be opened: {words_of(error)}")

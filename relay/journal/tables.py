@@ -1,0 +1,79 @@
+"""The tables as a whole: whether they are there and up to date, and bringing them there."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from relay.errors import JournalRefused
+from relay.journal import schema
+
+
+class NoJournal(Exception):
+    """What is there is no journal, or not all of one."""
+
+
+def read_facts(connection: sa.Connection) -> dict[str, str]:
+    """The journal's id and versions, once all its tables are seen to be there; else `NoJournal`."""
+    rows = connection.execute(sa.select(schema.meta.c.key, schema.meta.c.value))
+    facts = {row.key: row.value for row in rows}
+    if not {"id", "version", "oldest"} <= facts.keys():
+        raise NoJournal("its id or version is missing")
+    for table in schema.metadata.sorted_tables:
+        if int(facts["version"]) >= table.info.get("since", 1):
+            connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).all()
+    return facts
+
+
+def refuse_newer(name: object, facts: Mapping[str, str]) -> None:
+    """Refuse a journal that only a newer program may use."""
+    if int(facts["oldest"]) > schema.VERSION:
+        raise JournalRefused(
+            f"{name} was written by a newer Relay and needs at least its version {facts['oldest']} of the"
+            f" tables; this program knows version {schema.VERSION}: install the newer Relay"
+        )
+
+
+def too_old(name: object) -> JournalRefused:
+    """What to say to who only reads, or may not upgrade, a journal whose tables are older."""
+    return JournalRefused(
+        f"the tables of {name} are of an older Relay: start `relay serve` once to upgrade them"
+    )
+
+
+def are_current(connection: sa.Connection) -> bool:
+    """Whether the tables are there and as new as this program means them."""
+    revision = _revision(connection)
+    return revision is not None and revision >= schema.REVISION
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return None if found is None else str(found)
+
+
+def upgrade(connection: sa.Connection) -> None:
+    """Make the tables, or bring them up to date."""
+    # Imported when needed: alembic costs every start a tenth of a second.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", "relay:journal/migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    wanted = {
+        "version": str(schema.VERSION),
+        "oldest": str(schema.OLDEST_USABLE),
+    }
+    there = {row.key for row in connection.execute(sa.select(schema.meta.c.key))}
+    first = {"id": uuid.uuid4().hex, "probed_at": "0", "reload": "0"}
+    for key, value in (first | wanted).items():
+        if key not in there:
+            connection.execute(sa.insert(schema.meta).values(key=key, value=value))
+        elif key in wanted:
+            connection.execute(sa.update(schema.meta).where(schema.meta.c.key == key).values(value=value))
