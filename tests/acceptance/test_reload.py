@@ -39,6 +39,22 @@ def ask(relay: RelayProcess, way: str) -> None:
         assert "took the file" in relay.cli("reload").out
 
 
+def test_what_was_tried_goes_out_as_it_was_tried(receiver: Receiver, start_relay: StartRelay) -> None:
+    """A transform that the route gets later changes new deliveries, and no retry of one that went out."""
+    receiver.always = Reply(503)
+    relay = start_relay(a_file(receiver))
+    relay.config.write_text(a_file(receiver).replace("to: out", "to: out, transform: {text: new}"))
+    relay.post("in", b"as it came")
+    receiver.wait(1)
+    assert "took the file" in relay.cli("reload").out
+    receiver.always = Reply()
+    relay.wait_log("attempt.finished", outcome="delivered")
+    assert {one.body for one in receiver.requests} == {b"as it came"}
+    relay.post("in", b"another")
+    relay.wait_log("attempt.finished", 2, outcome="delivered")
+    assert receiver.requests[-1].body == b"new"
+
+
 @pytest.mark.parametrize("way", ["signal", "command", "watch"])
 def test_a_new_file_takes_over_between_two_events(
     receiver: Receiver, start_relay: StartRelay, way: str
