@@ -22,7 +22,8 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = functools.partial[ResponseHandler](_Connection, loop=self._loop)
+        made: type[ResponseHandler] = _Connection
+        self._factory = functools.partial(made, loop=self._loop)
 
 
 class _Connection(ResponseHandler):
