@@ -20,6 +20,11 @@ class BreakerPolicy:
     cooldown: float = 30.0
 
 
+def reached_out(outcome: Outcome | None) -> bool:
+    """Whether a delivery that ended its last attempt so was sent to its destination."""
+    return outcome is not None and outcome not in _SILENT
+
+
 def is_failure(outcome: Outcome, status: int | None) -> bool | None:
     """Whether an attempt speaks against its destination; None where it says nothing of it.
 

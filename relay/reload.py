@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 
 from relay import config
@@ -20,6 +21,12 @@ FOLLOW_EVERY = 1.0
 
 SETTLE = 200
 """Milliseconds in which the writes of one edit are taken for one change."""
+
+
+LOOK_EVERY = 1.0
+"""Seconds between looks whether the watched folders are still the same ones."""
+
+Identity = tuple[int, int]
 
 
 def load(path: Path) -> Configuration:
@@ -93,22 +100,24 @@ class Reloader:
             await self._tell()
 
     async def watch(self) -> None:
-        """Take the file anew whenever it, or a file that it names, was written; for ever."""
-        from watchfiles import awatch  # noqa: PLC0415 - only `serve --watch` needs it
-
+        """Take the file anew whenever it, or a file that it names, was written or put elsewhere; for ever."""
         while True:
             watched = self._watched()
-            async for changes in awatch(*watched, step=SETTLE, recursive=False):
-                if not any(self._concerns(Path(path)) for _, path in changes):
-                    continue
-                await self.reload()
-                if self._watched() != watched:
-                    break
+            async with contextlib.aclosing(_changes(watched)) as changes:
+                async for paths in changes:
+                    if self._watched() == watched and not any(map(self._concerns, paths)):
+                        continue
+                    await self.reload()
+                    if self._watched() != watched:
+                        break
 
-    def _watched(self) -> set[Path]:
-        """The folders: an editor, or Kubernetes, puts a new file in the place of the old one."""
-        folders = {file.absolute().parent for file in self.configuration.files}
-        return {folder for folder in folders | {self._folder} if folder.is_dir()}
+    def _watched(self) -> dict[Path, Identity | None]:
+        """The folders, since an editor, or Kubernetes, puts a new file in the place of the old one.
+
+        Each with what it is: a watch stays with the folder that was there, whoever takes its place.
+        """
+        folders = {file.absolute().parent for file in self.configuration.files} | {self._folder}
+        return {folder: _identity(folder) for folder in folders}
 
     @property
     def _folder(self) -> Path:
@@ -128,6 +137,31 @@ class Reloader:
             digest=self.configuration.digest, reload=self._seen, error=self._error
         )
         self._untold = False
+
+
+async def _changes(watched: Mapping[Path, Identity | None]) -> AsyncGenerator[set[Path]]:
+    """What changes in these folders, and nothing every `LOOK_EVERY` seconds; ends where it cannot go on."""
+    from watchfiles import awatch  # noqa: PLC0415 - only `serve --watch` needs it
+
+    there = [folder for folder, identity in watched.items() if identity is not None]
+    pause = round(LOOK_EVERY * 1e3)
+    with contextlib.suppress(OSError):  # one went away at this moment
+        if there:
+            async for changes in awatch(
+                *there, step=SETTLE, recursive=False, rust_timeout=pause, yield_on_timeout=True
+            ):
+                yield {Path(path) for _, path in changes}
+    await asyncio.sleep(LOOK_EVERY)
+    yield set()
+
+
+def _identity(folder: Path) -> Identity | None:
+    """Device and inode of a folder, behind whatever links lead there; None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
 
 
 def told_loaded(telemetry: Telemetry, configuration: Configuration) -> None:

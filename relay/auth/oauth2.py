@@ -108,7 +108,7 @@ class ClientCredentials(httpx.Auth):
         """Return the token, or why there is none (never with any of the answer but its error code)."""
         try:
             answer = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter where somebody nests brackets by the thousand
             answer = None
         if not isinstance(answer, dict):
             answer = {}
@@ -127,7 +127,7 @@ class ClientCredentials(httpx.Auth):
     def _until(self, lifetime: Any) -> float | None:
         try:
             seconds = float(lifetime)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
         # A token that lives shorter than twice the margin is used for half its life.
         return self._now() + seconds - min(_EARLY, max(seconds, 0.0) / 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,13 +90,15 @@ class Interpolation:
     def _file(self, name: str, leaf: Leaf, key: str) -> str | None:
         self.used.files.append(self.folder / name)
         try:
-            with (self.folder / name).open("rb") as file:
+            with open(self.folder / name, "rb", opener=_open_at_once) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise ValueError(name)  # noqa: TRY301 - one report for all
                 content = file.read(_BIGGEST_FILE + 1)
         except (OSError, ValueError) as error:
             if self.allow_unset and isinstance(error, FileNotFoundError):
                 return None
             reason = (
-                os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no usable path"
+                os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no regular file"
             )
             message = f"the file {quoted(name)} cannot be read: {reason}"
             self.report.add(leaf.place, message, key=key)
@@ -108,3 +111,8 @@ class Interpolation:
             reason = "not UTF-8 text"
         self.report.add(leaf.place, f"the file {quoted(name)} is {reason}", key=key)
         return None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting: a pipe that nobody writes would hold up all reloads, and the end."""
+    return os.open(path, flags | os.O_NONBLOCK)

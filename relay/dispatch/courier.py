@@ -15,6 +15,7 @@ from relay.egress.result import Result
 from relay.errors import ExpressionError, RelayError
 from relay.expressions import View
 from relay.journal import Journal, Settlement
+from relay.limits import reached_out
 from relay.model import Attempt, Decision, Delivery, DeliveryState, Event, Outcome, Rendered, Standing
 from relay.retry import Verdict, decide
 from relay.routing import Route, view_of
@@ -116,7 +117,8 @@ class Courier:
         )
 
     def _rendered(self, event: Event, delivery: Delivery) -> Rendered | None:
-        if delivery.rendered is not None:
+        # What went out as it came goes out so again, even where its route has got a transform since.
+        if delivery.rendered is not None or reached_out(delivery.outcome):
             return delivery.rendered
         route = self._routes.get((delivery.source, delivery.route))
         if route is None and delivery.transform:

@@ -13,6 +13,7 @@ from relay.auth import authentication
 from relay.config.model import Http, Timeout
 from relay.egress.parcel import Parcel
 from relay.egress.url import fill, with_query
+from relay.errors import ExpressionError
 from relay.model import Headers
 
 # With an empty body these say nothing about it; all others, that its length is zero (RFC 9110 8.6).
@@ -53,7 +54,7 @@ class Plan:
         """Build the request with nothing in it but what is given, and the length of its body.
 
         Credentials in the URL become an `Authorization`, unless there is one, as every client does it.
-        Raises ExpressionError where a hole of the URL cannot be filled.
+        Raises ExpressionError where a hole of the URL cannot be filled, or what came of it is no URL.
         """
         url, authorization = (self.url, self.authorization) if self.url is not None else self._where(parcel)
         method = self.http.method or parcel.event.method
@@ -72,7 +73,11 @@ class Plan:
         text = self.http.url.literal
         if text is None:
             text = fill(self.http.url, parcel.view)
-        return _parse(with_query(text, parcel.event.query) if self.http.forward_query else text)
+        try:
+            return _parse(with_query(text, parcel.event.query) if self.http.forward_query else text)
+        except httpx.InvalidURL as error:
+            # The event's fault, and never that of the destination, whose breaker must not hear of it.
+            raise ExpressionError("url: what came of it is no URL, or too long for one") from error
 
 
 def _parse(url: str) -> tuple[httpx.URL, bytes | None]:

@@ -21,6 +21,7 @@ import httpx
 import yarl
 from multidict import CIMultiDict, istr
 
+from relay.egress.connections import Connector
 from relay.egress.faults import BlockedError, BrokenConnectionError, translate
 from relay.egress.guard import BlockedAddress, Guard, watch
 from relay.egress.proxy import Proxies
@@ -158,7 +159,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     def _open(self, socket_factory: Callable[[tuple[Any, ...]], socket.socket] | None) -> _Line:
         if self._resolver is None or self._ssl is None:
             raise RuntimeError("the transport is not open: use it as an async context manager")
-        connector = aiohttp.TCPConnector(
+        connector = Connector(
             limit=0,  # how many at once is a question of the destination's concurrency
             keepalive_timeout=_KEEP_ALIVE,
             resolver=self._resolver,

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Depends, FastAPI, Request, Response
@@ -242,7 +242,9 @@ def _is_in(address: str | None, networks: Iterable[IPv4Network | IPv6Network]) -
         parsed = ip_address(address or "")
     except ValueError:
         return False
-    return any(parsed in network for network in networks)
+    # A proxy that listens on both families writes IPv4 addresses as ::ffff:192.0.2.1.
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return any(parsed in network or (mapped is not None and mapped in network) for network in networks)
 
 
 def _url(request: Request, settings: Settings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,22 @@ def ask(relay: RelayProcess, way: str) -> None:
         relay.signal(signal.SIGHUP)
     elif way == "command":
         assert "took the file" in relay.cli("reload").out
+
+
+def test_what_was_tried_goes_out_as_it_was_tried(receiver: Receiver, start_relay: StartRelay) -> None:
+    """A transform that the route gets later changes new deliveries, and no retry of one that went out."""
+    receiver.always = Reply(503)
+    relay = start_relay(a_file(receiver))
+    relay.config.write_text(a_file(receiver).replace("to: out", "to: out, transform: {text: new}"))
+    relay.post("in", b"as it came")
+    receiver.wait(1)
+    assert "took the file" in relay.cli("reload").out
+    receiver.always = Reply()
+    relay.wait_log("attempt.finished", outcome="delivered")
+    assert {one.body for one in receiver.requests} == {b"as it came"}
+    relay.post("in", b"another")
+    relay.wait_log("attempt.finished", 2, outcome="delivered")
+    assert receiver.requests[-1].body == b"new"
 
 
 @pytest.mark.parametrize("way", ["signal", "command", "watch"])
@@ -148,6 +165,26 @@ def test_a_secret_file_is_watched_too(receiver: Receiver, start_relay: StartRela
     (relay.folder / "keys" / "next").rename(relay.folder / "keys" / "secret")
     relay.wait_log("config.loaded", 2)
     assert relay.post("in", b"2", headers=github("second", b"2", "b")).status == 202
+
+
+def test_a_folder_is_watched_whoever_takes_its_place(
+    receiver: Receiver, start_relay: StartRelay, tmp_path: Path
+) -> None:
+    """A link to another folder counts as an edit, and so does the next edit there."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "relay.yaml").write_text(a_file(receiver, path=f"/{name}"))
+    current, following = tmp_path / "current", tmp_path / "following"
+    current.symlink_to("one")
+    relay = start_relay(a_file(receiver), env={"RELAY_CONFIG": str(current)}, flags=["--watch"])
+    following.symlink_to("two")
+    following.rename(current)
+    relay.wait_log("config.loaded", 2)
+    relay.post("in")
+    (current / "relay.yaml").write_text(a_file(receiver, path="/three"))
+    relay.wait_log("config.loaded", 3)
+    relay.post("in")
+    assert [one.path for one in receiver.wait(2)] == ["/two", "/three"]
 
 
 def test_what_waits_for_a_vanished_destination_waits_visibly_and_goes_on(

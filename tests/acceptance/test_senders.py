@@ -34,6 +34,7 @@ def test_a_trusted_proxy_names_the_sender(receiver: Receiver, start_relay: Start
         env={"RELAY_TRUSTED_PROXIES": "127.0.0.1/32"},
     )
     assert relay.post("in", headers=[("X-Forwarded-For", "10.1.2.3")]).status == 202
+    assert relay.post("in", headers=[("X-Forwarded-For", "::ffff:10.1.2.3")]).status == 202
     assert relay.post("in", headers=[("X-Forwarded-For", "8.8.8.8")]).status == 403
     assert relay.post("in", headers=[("X-Forwarded-For", "10.1.2.3, 8.8.8.8")]).status == 403
     assert relay.post("in", headers=[("X-Forwarded-For", "nonsense")]).status == 403

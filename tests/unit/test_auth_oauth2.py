@@ -71,7 +71,14 @@ async def test_one_token_serves_all(egress: Egress, router: respx.MockRouter) ->
 
 @pytest.mark.parametrize(
     ("expires_in", "fresh_until"),
-    [(3600, 3569.0), ("3600", 3569.0), (40, 19.0), (None, 1e9), ("soon", 1e9)],
+    [
+        (3600, 3569.0),
+        ("3600", 3569.0),
+        (40, 19.0),
+        (None, 1e9),
+        ("soon", 1e9),
+        pytest.param(10**400, 1e9, id="huge"),
+    ],
 )
 async def test_a_token_is_replaced_before_it_ends(expires_in: object, fresh_until: float) -> None:
     """It is used until 30 s before its end, a short one for half its life, and for ever without an end."""
@@ -136,6 +143,7 @@ async def test_a_new_token_that_is_refused_is_no_reason_to_ask_again(
         (httpx.Response(503, text="hush"), "HTTP 503"),
         (httpx.Response(302, headers={"location": "http://x/"}), "HTTP 302"),
         (httpx.Response(200, text="hush"), "the answer holds no access_token"),
+        (httpx.Response(200, text="[" * 60_000), "the answer holds no access_token"),
         (httpx.Response(200, json=["hush"]), "the answer holds no access_token"),
         (httpx.Response(200, json={"access_token": "a\r\nx: y"}), "the answer holds no access_token"),
         (

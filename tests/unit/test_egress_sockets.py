@@ -138,6 +138,20 @@ async def test_interim_answers_are_passed_over(egress: Egress) -> None:
         assert (await attempt(egress, server.url)).status == 200
 
 
+async def test_interim_answers_without_end_are_cut_off(egress: Egress) -> None:
+    """A server that only ever says 1xx is left at once, not at the deadline, and holds nobody up."""
+
+    async def flood(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.receive(reader)
+        while True:
+            writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100)
+            await writer.drain()
+
+    async with listening(flood) as server:
+        result = await attempt(egress, server.url, total=5.0)
+    assert (result.outcome, result.error) == (Outcome.READ_ERROR, "the answer is no HTTP")
+
+
 async def test_headers_that_drip_end_in_a_timeout(egress: Egress) -> None:
     """A receiver that never gets its headers done is cut off at the deadline."""
     async with listening(saying(*(b"%c" % byte for byte in OK), pause=0.1)) as server:

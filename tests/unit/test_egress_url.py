@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from relay.egress import Egress
 from relay.egress.url import fill, with_query
 from relay.errors import ExpressionError
 from relay.expressions import View, compile_template
+from tests.unit.egress_helpers import api, destination, parcel, rules
 
 
 def filled(template: str, value: object) -> str:
@@ -92,3 +94,10 @@ def test_dots_are_refused_however_they_come_together() -> None:
 def test_the_senders_query_is_appended_as_it_came(url: str, query: bytes, expected: str) -> None:
     """Nothing of it is decoded; what no URL may hold is encoded, so that it ends nothing."""
     assert with_query(url, query) == expected
+
+
+async def test_a_url_that_an_event_makes_too_long_is_the_events_fault() -> None:
+    """It is no attempt at the destination, which a sender could have its breaker open for."""
+    async with Egress(rules()) as egress:
+        with pytest.raises(ExpressionError, match="too long"):
+            await egress.send(parcel(query=b"q=" + b"x" * 70_000), destination(api("http://h/", query=True)))

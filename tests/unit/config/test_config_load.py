@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -270,6 +271,13 @@ def test_unreadable_secret_files(load: Load, tmp_path: Path) -> None:
     assert 'the file "none" cannot be read: No such file or directory' in lines[0]
     assert 'the file "binary" is not UTF-8 text' in lines[1]
     assert "binary" in str(raised.value)
+
+
+def test_a_secret_is_read_without_waiting(load: Load, tmp_path: Path) -> None:
+    """A pipe that nobody writes to is refused, since waiting for it would never end."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="cannot be read: no regular file"):
+        load("sources: {a: {verify: {scheme: bearer, secrets: '${file:pipe}'}}}\n")
 
 
 def test_empty_secrets_are_dropped(load: Load) -> None:
