@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import ssl
@@ -40,11 +41,15 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """What is posted to an example, a command after it, and the requests that come of it: HOST/PATH."""
+    """What is posted to an example, a command after it, and the requests that come of it: HOST/PATH.
+
+    `replies` are the statuses that paths answer first; all else is 200.
+    """
 
     posts: tuple[Post, ...]
     arrives: tuple[str, ...]
     command: tuple[str, ...] = ()
+    replies: tuple[tuple[str, int], ...] = ()
 
 
 def stripe(kind: str, **fields: object) -> Post:
@@ -70,10 +75,15 @@ GITHUB = (Post("github"),)
 
 JOURNEYS = {
     "01-limits": Journey((Post("shop"),), ("warehouse.internal/webhooks",)),
-    "02-breaker-and-pause": Journey(GITHUB, ("fragile.internal/webhooks", "steady.internal/webhooks")),
+    "02-breaker-and-pause": Journey(
+        GITHUB,
+        ("fragile.internal/webhooks", "steady.internal/webhooks"),
+        replies=(("fragile.internal/webhooks", 410),),
+    ),
     "03-retry": Journey(
         (Post("stripe"),),
         ("billing.internal/webhooks", "crm.internal/webhooks", "ledger.internal/webhooks"),
+        replies=(("billing.internal/webhooks", 503), ("ledger.internal/webhooks", 404)),
     ),
     "04-order": Journey(
         (stripe("customer.subscription.updated"), stripe("invoice.paid", id="in_1"), stripe("charge.failed")),
@@ -245,6 +255,8 @@ def test_every_example_is_run() -> None:
 def test_events_pass_through_an_example(example: str, world: World, start_relay: StartRelay) -> None:
     """Each post is answered as it should be, and goes to all that the routes name and to nobody else."""
     journey = JOURNEYS[example]
+    for path, status in journey.replies:
+        world.downstream.script(status, path=f"/{path}")
     relay = run(example, world, start_relay)
     assert relay.post("nobody").status == 404
     send(relay, world, journey.posts)
@@ -265,6 +277,30 @@ def _request(world: World, host: str) -> dict[str, str]:
     (found,) = [request for request in world.downstream.requests if request.path.startswith(f"/{host}/")]
     headers = {name.decode().lower(): value.decode() for name, value in found.headers}
     return headers | {"body": found.body.decode()}
+
+
+def _is_paused(_world: World, relay: RelayProcess) -> None:
+    relay.wait_log("destination.paused", destination="fragile")
+    relay.wait_log("attempt.finished", destination="steady", decision="delivered")
+
+
+def _is_tried_again_or_given_up(_world: World, relay: RelayProcess) -> None:
+    (failed,) = relay.wait_log("attempt.finished", destination="growing", decision="retry")
+    assert failed["next_attempt_at"]
+    relay.wait_log("delivery.dead", destination="strict", reason="give_up_on")
+
+
+def _is_bearer(world: World, _relay: RelayProcess) -> None:
+    assert _request(world, "api.example.com")["authorization"] == f"Bearer {SECRET}"
+
+
+def _is_basic(world: World, _relay: RelayProcess) -> None:
+    pair = base64.b64encode(f"relay:{SECRET}".encode()).decode()
+    assert _request(world, "jenkins.internal")["authorization"] == f"Basic {pair}"
+
+
+def _is_keyed(world: World, _relay: RelayProcess) -> None:
+    assert _request(world, "metrics.example.com")["x-api-key"] == SECRET
 
 
 def _token_is_used(world: World, _relay: RelayProcess) -> None:
@@ -320,6 +356,11 @@ def _has_defaults(world: World, _relay: RelayProcess) -> None:
 
 
 SEEN: dict[str, Callable[[World, RelayProcess], None]] = {
+    "02-breaker-and-pause": _is_paused,
+    "03-retry": _is_tried_again_or_given_up,
+    "05-auth-bearer": _is_bearer,
+    "06-auth-basic": _is_basic,
+    "07-auth-api-key": _is_keyed,
     "08-auth-oauth2": _token_is_used,
     "10-signing": _is_signed,
     "11-egress-guard": _is_guarded,
