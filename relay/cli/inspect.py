@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relay.cli import render, timeline
+from relay.cli import render, selection, timeline
 from relay.cli.access import file_destinations, reading
 from relay.cli.options import (
     BeforeOption,
@@ -121,6 +121,8 @@ def events(
         if before is not None and reader.event(before) is None:
             raise UsageError(f"--before {before}: no such event")
         found = reader.events(chosen, limit, before)
+        if not found:
+            selection.note_unknown(reader, chosen)
     following = found[-1].id if len(found) == limit else None
     if as_json:
         render.document({"events": [timeline.event_json(one) for one in found], "next_before": following})
@@ -201,6 +203,8 @@ def deliveries(
         if before is not None and reader.delivery(before) is None:
             raise UsageError(f"--before {before}: no such delivery")
         found = reader.deliveries(chosen, limit, before)
+        if not found:
+            selection.note_unknown(reader, chosen)
         waits = _waits(reader, found, known, now)
     following = found[-1].id if len(found) == limit else None
     if as_json:
@@ -222,6 +226,7 @@ def _groups(reader: Reader, chosen: Filter, *, as_json: bool) -> None:
     if groups:
         render.table(columns, [(f"{count:,}", to, error or "") for to, error, count in groups])
     else:
+        selection.note_unknown(reader, chosen)
         render.note("no deliveries with an error")
 
 

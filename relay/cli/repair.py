@@ -72,6 +72,8 @@ def retry(
     )
     with reading(journal) as reader:
         found = [one.id for one in _unfinished(reader, ids, chosen)]
+        if not found:
+            selection.note_unknown(reader, chosen)
     if ids and not found:
         render.note("nothing to retry: none is dead or pending; `relay replay` sends it anew")
         raise typer.Exit(1)
@@ -96,9 +98,10 @@ def cancel(
     yes: YesOption = False,
     journal: JournalOption = None,
 ) -> None:
-    """Give up deliveries that wait, or dead ones that hold up their lane.
+    """Give up deliveries that wait.
 
-    Nothing is sent for them any more; their events stay, and `relay replay` can send them again.
+    Dead ones too, where they hold up their lane. Nothing is sent for them any more; their events stay, and
+    `relay replay` can send them again.
     """
     if state not in {None, *_UNFINISHED}:
         raise UsageError(
@@ -120,6 +123,8 @@ def cancel(
         chosen = replace(chosen, state=DeliveryState.PENDING)
     with reading(journal) as reader:
         found = [one.id for one in _unfinished(reader, ids, chosen) if _can_be_cancelled(one)]
+        if not found:
+            selection.note_unknown(reader, chosen)
     if ids and not found:
         render.note("nothing to cancel: none is pending, or dead in its lane's way")
         raise typer.Exit(1)

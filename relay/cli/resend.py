@@ -84,6 +84,8 @@ def replay(
     configuration = _file_with(config_path, to) if to or reroute else None
     with reading(journal) as reader:
         targets = list(_targets(reader, ids, chosen, to=to, configuration=configuration))
+        if not targets:
+            selection.note_unknown(reader, chosen)
     announce(len(targets), verb="replay", dry_run=dry_run, yes=yes)
     planned = (
         replays.planned(one, now=time.time(), new_id=new_delivery_id, new_key=new_key) for one in targets

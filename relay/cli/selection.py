@@ -46,6 +46,18 @@ def refuse_unknown(ids: list[str]) -> None:
         raise typer.Exit(1)
 
 
+def note_unknown(reader: Reader, chosen: Filter) -> None:
+    """Where the filter found nothing: say that a name in it is mistyped, if the journal has none such."""
+    status = reader.status()
+    for kind, name, known in (
+        ("source", chosen.source, [one.name for one in status.sources]),
+        ("destination", chosen.destination, [one.name for one in status.destinations]),
+    ):
+        if name is not None and name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            render.note(f"the journal knows no {kind} {name!r}; it has: {names}")
+
+
 def known_deliveries(reader: Reader, ids: list[str]) -> list[Delivery]:
     """The deliveries that the IDs name; the command ends where one of them names nothing."""
     found, unknown = deliveries_of_ids(reader, ids)

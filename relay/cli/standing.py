@@ -93,17 +93,27 @@ def _ago(at: float | None, now: float) -> str:
 
 
 def _destination_row(one: DestinationStatus, known: Collection[str] | None, now: float) -> tuple[str, ...]:
-    due = "" if one.due_at is None else "now" if one.due_at <= now else relative(one.due_at, now)
     return (
         one.name,
         f"{one.pending:,}",
         _ago(one.oldest_at, now),
-        due,
+        _next_due(one, known, now),
         f"{one.dead:,}",
         f"{one.delivered:,}",
         ", ".join(_standing(one, known, now)),
         f"{one.last_error} ({_ago(one.last_error_at, now)})" if one.last_error else "",
     )
+
+
+def _next_due(one: DestinationStatus, known: Collection[str] | None, now: float) -> str:
+    """When the next attempt is made; nothing while a person has to act first."""
+    standing = one.standing
+    is_gone = known is not None and one.name not in known
+    if one.due_at is None or is_gone or standing.paused_at is not None:
+        return ""
+    probe_at = standing.probe_at if standing.opened_at is not None else None
+    at = max(one.due_at, probe_at or 0, standing.held_until or 0)
+    return "now" if at <= now else relative(at, now)
 
 
 def _standing(one: DestinationStatus, known: Collection[str] | None, now: float) -> list[str]:

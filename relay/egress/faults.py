@@ -7,6 +7,8 @@ import ssl
 import aiohttp
 import httpx
 
+from relay.egress.words import system_words
+
 
 class DnsError(httpx.ConnectError):
     """The name of the host could not be resolved."""
@@ -69,7 +71,7 @@ def _reason(error: OSError) -> str:
     """Return the operating system's words, or TLS's."""
     if isinstance(error, ssl.SSLError):
         return _tls_reason(error)
-    return error.strerror or type(error).__name__
+    return system_words(error)
 
 
 def _tls_reason(error: Exception) -> str:

@@ -24,7 +24,7 @@ from relay.egress.guard import BlockedAddress, Guard
 from relay.egress.letter import write_letter
 from relay.egress.parcel import Parcel
 from relay.egress.result import Result
-from relay.egress.words import escape
+from relay.egress.words import escape, system_words
 from relay.model import Outcome
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _failed(error: Exception, email: Email) -> Result:
         case aiosmtplib.SMTPException():
             outcome, text = Outcome.CONNECT_ERROR, f"{place}: {error.message}"
         case OSError():
-            outcome, text = Outcome.CONNECT_ERROR, f"{place}: {error.strerror or error}"
+            outcome, text = Outcome.CONNECT_ERROR, f"{place}: {system_words(error)}"
         case _:
             outcome, text = Outcome.READ_ERROR, f"unexpected {type(error).__name__}"
     return Result(outcome=outcome, error=escape(text))

@@ -285,15 +285,13 @@ async def test_a_body_of_64_kib_is_read_to_its_end(egress: Egress) -> None:
 
 
 async def test_a_closed_port_is_a_connect_error(egress: Egress) -> None:
-    """Nobody listening is a connect error that names host and port."""
+    """Nobody listening is a connect error that names host and port, and the reason, and not the URL."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         result = await attempt(egress, f"http://u:hush@127.0.0.1:{port}/hush?hush")
     assert result.outcome is Outcome.CONNECT_ERROR
-    assert result.error is not None
-    assert result.error.startswith(f"127.0.0.1:{port}: ")
-    assert "hush" not in result.error
+    assert result.error == f"127.0.0.1:{port}: Connection refused"
 
 
 async def test_a_connection_that_is_not_accepted_times_out(egress: Egress) -> None:

@@ -135,6 +135,21 @@ def test_pause_and_resume_say_what_they_did(run: Run) -> None:
     assert run("resume", "out").exit_code == 1
 
 
+def next_due(run: Run, destination: str) -> str:
+    """What `status` says of a destination in its column NEXT DUE."""
+    head, *rows = run("status").stdout.splitlines()
+    (row,) = [line for line in rows if line.startswith(destination)]
+    return row[head.index("NEXT DUE") :][: len("NEXT DUE")].strip()
+
+
+def test_nothing_is_due_where_a_person_has_to_act_first(run: Run) -> None:
+    """A paused destination has no next attempt, and one that left the file has none either."""
+    assert next_due(run, "out") == "now"
+    assert next_due(run, "gone") == ""
+    run("pause", "out")
+    assert next_due(run, "out") == ""
+
+
 @pytest.mark.parametrize("command", ["pause", "resume"])
 def test_a_mistyped_destination_is_refused_with_those_that_exist(run: Run, command: str) -> None:
     """One that only the journal knows may be meant; one that nobody knows may not."""

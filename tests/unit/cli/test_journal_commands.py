@@ -281,6 +281,19 @@ def test_nothing_to_change_is_no(run: Run, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [["deliveries"], ["deliveries", "--group-by", "error"], ["events"], ["retry"], ["cancel"], ["replay"]],
+    ids=" ".join,
+)
+def test_a_mistyped_name_is_told_from_one_that_has_nothing(run: Run, arguments: list[str]) -> None:
+    """Where a filter finds nothing, a name that the journal has never seen is said to be none of its own."""
+    said = run(*arguments, "--destination", "biling", "--source", "github").stderr
+    assert "the journal knows no destination 'biling'; it has: " in said
+    assert "billing" in said
+    assert "no source" not in said
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["evt_1"], {("billing", "all", "key-dlv_1_billing"), ("chat", "all", "key-dlv_1_chat")}),
