@@ -175,5 +175,5 @@ def told_loaded(telemetry: Telemetry, configuration: Configuration) -> None:
     )
     telemetry.configured(sources=configuration.sources, destinations=configuration.destinations)
     for source in configuration.sources.values():
-        if getattr(source.scheme, "experimental", False):
+        if source.scheme.experimental:
             telemetry.scheme_experimental(source=source.name, scheme=source.scheme.name)

@@ -9,11 +9,11 @@ from typing import assert_never
 import httpx
 
 from relay.auth.fixed import ApiKeyHeader, ApiKeyQuery, Authorization, basic
-from relay.auth.oauth2 import ClientCredentials, TokenError
+from relay.auth.oauth2 import ClientCredentials
 from relay.auth.sign import Signed
 from relay.config.model import ApiKeyAuth, Auth, BasicAuth, BearerAuth, Http, OAuth2Auth
 
-__all__ = ["TokenError", "authentication"]
+__all__ = ["authentication"]
 
 
 def authentication(

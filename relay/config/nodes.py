@@ -8,8 +8,6 @@ from typing import Any, Self, TypeAlias
 
 from relay.config.report import Place
 
-Loc: TypeAlias = tuple[int | str, ...]
-
 
 class Interpolated(str):
     """Text in which a `${…}` was filled in: its value may be a secret, so only `written` is shown."""

@@ -5,6 +5,5 @@ from relay.egress.guard import BlockedAddress, Guard
 from relay.egress.headers import outbound_headers
 from relay.egress.parcel import Parcel
 from relay.egress.result import Result
-from relay.egress.transport import AiohttpTransport
 
-__all__ = ["AiohttpTransport", "BlockedAddress", "Egress", "Guard", "Parcel", "Result", "outbound_headers"]
+__all__ = ["BlockedAddress", "Egress", "Guard", "Parcel", "Result", "outbound_headers"]

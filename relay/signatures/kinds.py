@@ -132,18 +132,8 @@ _SIGNED: Final = (
 )
 
 _PUBLISHED: Final = (
-    KindInfo(
-        name="discord",
-        about=public.DISCORD.about,
-        options=(SECRETS, tolerance(None)),
-        build=lambda o: public.discord_scheme(o["secrets"], tolerance=o["tolerance"]),
-    ),
-    KindInfo(
-        name="sendgrid",
-        about=public.SENDGRID.about,
-        options=(SECRETS, tolerance(None)),
-        build=lambda o: public.sendgrid_scheme(o["secrets"], tolerance=o["tolerance"]),
-    ),
+    _row_kind(public.DISCORD),
+    _row_kind(public.SENDGRID),
     KindInfo(
         name="paypal",
         about="PayPal: PayPal-Transmission-Sig, by the certificate that it publishes",

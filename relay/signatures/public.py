@@ -9,12 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import UsageError
 from relay.signatures import handshakes
-from relay.signatures.family import HmacScheme, hmac_scheme
 from relay.signatures.keys import BASE64, HEX, Encoding
 from relay.signatures.places import InBatch, InBody
 from relay.signatures.rows import Row, Signed
@@ -23,30 +21,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 PEM: Final = b"-----BEGIN "
-
-DISCORD: Final = Row(
-    name="discord",
-    about="Discord: X-Signature-Ed25519, by the application's public key; answers PING, once it is verified",
-    header=b"x-signature-ed25519",
-    signed=Signed.compile("{timestamp}{body}"),
-    timestamp_header=b"x-signature-timestamp",
-    tolerance=None,
-    type_at=(InBody(("event", "type")), InBody(("type",))),
-    id_at=(InBody(("id",)),),
-    challenge=handshakes.discord_ping,
-)
-
-SENDGRID: Final = Row(
-    name="sendgrid",
-    about="SendGrid: X-Twilio-Email-Event-Webhook-Signature, by the public key of its settings page",
-    header=b"x-twilio-email-event-webhook-signature",
-    signed=Signed.compile("{timestamp}{body}"),
-    encoding=BASE64,
-    timestamp_header=b"x-twilio-email-event-webhook-timestamp",
-    tolerance=None,
-    type_at=(InBatch(("event",)),),
-    id_at=(InBatch(("sg_event_id",)),),
-)
 
 
 class PublicKey:
@@ -91,16 +65,6 @@ class PublicKey:
                 " among the secrets to post as it would"
             )
         return self._encoding.write(self._make(b"".join(message)))
-
-
-def discord_scheme(secrets: Sequence[bytes], *, tolerance: float | None) -> HmacScheme:
-    """Build the scheme for public keys of 64 hex digits."""
-    return _scheme(DISCORD, secrets, ed25519_key, tolerance)
-
-
-def sendgrid_scheme(secrets: Sequence[bytes], *, tolerance: float | None) -> HmacScheme:
-    """Build the scheme for verification keys as SendGrid shows them: base64 of the key's DER."""
-    return _scheme(SENDGRID, secrets, ecdsa_key, tolerance)
 
 
 def ed25519_key(secret: bytes) -> PublicKey:
@@ -159,19 +123,34 @@ def private_key(pem: bytes) -> PrivateKeyTypes:
         raise ValueError("must be a private key as PEM, without a password") from None
 
 
-def _scheme(
-    row: Row, secrets: Sequence[bytes], make: Callable[[bytes], PublicKey], tolerance: float | None
-) -> HmacScheme:
-    keys = []
-    for number, secret in enumerate(secrets, 1):
-        try:
-            keys.append(make(secret))
-        except ValueError as error:
-            raise ValueError(f"secret {number} of scheme {row.name} {error}") from None
-    return replace(hmac_scheme(row, secrets, tolerance=tolerance), keys=tuple(keys))
-
-
 def _decoded(signature: bytes, encoding: Encoding) -> bytes:
     if encoding is HEX:
         return binascii.unhexlify(signature)
     return base64.b64decode(encoding.fold(signature), validate=True)
+
+
+DISCORD: Final = Row(
+    name="discord",
+    about="Discord: X-Signature-Ed25519, by the application's public key; answers PING, once it is verified",
+    header=b"x-signature-ed25519",
+    signed=Signed.compile("{timestamp}{body}"),
+    timestamp_header=b"x-signature-timestamp",
+    tolerance=None,
+    type_at=(InBody(("event", "type")), InBody(("type",))),
+    id_at=(InBody(("id",)),),
+    make_key=ed25519_key,
+    challenge=handshakes.discord_ping,
+)
+
+SENDGRID: Final = Row(
+    name="sendgrid",
+    about="SendGrid: X-Twilio-Email-Event-Webhook-Signature, by the public key of its settings page",
+    header=b"x-twilio-email-event-webhook-signature",
+    signed=Signed.compile("{timestamp}{body}"),
+    encoding=BASE64,
+    timestamp_header=b"x-twilio-email-event-webhook-timestamp",
+    tolerance=None,
+    type_at=(InBatch(("event",)),),
+    id_at=(InBatch(("sg_event_id",)),),
+    make_key=ecdsa_key,
+)
