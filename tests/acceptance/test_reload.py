@@ -20,7 +20,7 @@ def a_file(receiver: Receiver, *, path: str = "/old", more: str = "") -> str:
     return f"""
 sources: {{in: {{verify: none}}}}
 destinations:
-  out: {{url: "{receiver.url}{path}", retry: {{first_wait: 200ms, factor: 1, jitter: 0}}}}
+  out: {{url: "{receiver.url}{path}", retry: {{first_wait: 200ms, factor: 1, jitter: 0}}, breaker: none}}
 {more}
 routes: [{{source: in, to: out}}]
 """
