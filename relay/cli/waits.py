@@ -65,7 +65,10 @@ def kept_back(standing: Standing | None, now: float) -> str | None:
         probe = "" if standing.probe_at is None else f", next probe {relative(standing.probe_at, now)}"
         return f"its breaker is open since {moment(standing.opened_at)}{probe}"
     if standing.held_until is not None and standing.held_until > now:
-        return f"it asked to wait (429) until {moment(standing.held_until)}"
+        return (
+            f"it asked to wait (429) until {moment(standing.held_until)};"
+            f" sooner by `relay resume {clean(standing.name)}`"
+        )
     return None
 
 
