@@ -56,6 +56,20 @@ def test_what_was_tried_goes_out_as_it_was_tried(receiver: Receiver, start_relay
     assert receiver.requests[-1].body == b"new"
 
 
+def test_what_expired_goes_out_as_it_was_tried(receiver: Receiver, start_relay: StartRelay) -> None:
+    """An operator's retry of what grew too old sends what was sent before, by whatever it ended since."""
+    receiver.script(503)
+    old = a_file(receiver).replace("first_wait: 200ms", "first_wait: 1h, max_age: 1s")
+    relay = start_relay(old)
+    relay.post("in", b"as it came")
+    (dead,) = relay.wait_log("delivery.dead", outcome="expired")
+    relay.config.write_text(old.replace("to: out", "to: out, transform: {text: new}"))
+    relay.signal(signal.SIGHUP)
+    relay.wait_log("config.loaded", 2)
+    relay.cli("retry", dead["delivery_id"])
+    assert {one.body for one in receiver.wait(2)} == {b"as it came"}
+
+
 @pytest.mark.parametrize("way", ["signal", "command", "watch"])
 def test_a_new_file_takes_over_between_two_events(
     receiver: Receiver, start_relay: StartRelay, way: str
