@@ -143,3 +143,4 @@ routes: [{{source: in, to: [hangs, alive]}}]
             assert relay.post("in", json.dumps({"n": number})).status == 202
         assert len(receiver.wait(100)) == 100
         assert len(hanging.requests) == 4, "it has its own slots, and no more"
+        assert "due: 4 of 4 in flight" in relay.cli("deliveries", "--destination", "hangs").out
