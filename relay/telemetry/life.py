@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from relay.model import Standing
@@ -51,10 +51,16 @@ class Life(Voice):
 
     # The configuration
 
-    def config_loaded(self, *, path: str, digest: str, **counts: int) -> None:
-        """A configuration is in force, with so many sources, destinations and routes."""
+    def config_loaded(
+        self, *, path: str, digest: str, experimental: Sequence[str] = (), **counts: int
+    ) -> None:
+        """A configuration is in force, with so many sources, destinations and routes.
+
+        `experimental`: the sources that verify by a scheme which nothing of the provider's confirms.
+        """
         self.metrics.config_ok.set(1)
-        self._log.info("config.loaded", config=path, digest=digest, **counts)
+        told = {"experimental": list(experimental)} if experimental else {}
+        self._log.info("config.loaded", config=path, digest=digest, **counts, **told)
 
     def config_rejected(self, *, path: str, report: str) -> None:
         """A configuration was not taken, for the mistakes in the report; the one in force goes on."""
