@@ -11,7 +11,7 @@ from relay.config import Destination, Timeout
 from relay.config.model import Http, Success
 from relay.dispatch.gate import Gate
 from relay.expressions import compile_template
-from relay.limits import BreakerPolicy
+from relay.limits import BreakerPolicy, Share
 from relay.model import Outcome, Standing
 from relay.retry import Policy
 
@@ -48,7 +48,7 @@ def destination(**limits: Any) -> Destination:
 
 def gate(standing: Standing | None = None, **limits: Any) -> Gate:
     """A gate behind which nothing is known to wait."""
-    made = Gate(destination(**limits), standing or Standing(name="out"))
+    made = Gate(destination(**limits), standing or Standing(name="out"), Share())
     made.slots.unsure = False
     return made
 
@@ -223,7 +223,7 @@ def test_a_journal_that_gives_nothing_out_is_not_asked_without_pause() -> None:
     """Where something is due and cannot be had, the next look is later, until somebody says otherwise."""
     one = gate()
     one.slots.unsure = True
-    one.rest(NOW + 0.1)
+    one.rest(NOW)
     assert one.next_look(NOW) == NOW + 0.1
     one.look()
     assert one.next_look(NOW) == NOW
