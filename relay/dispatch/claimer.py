@@ -93,7 +93,7 @@ class Claimer:
             knows_less = gate.end_claim(asked=asked, got=len(claims))
         for claim in claims:
             self._take(claim)
-        if knows_less or (gate.permits and len(claims) < asked):
+        if knows_less or (gate.turns and len(claims) < asked):
             name = gate.destination.name
             due = (await self._journal.due((name,))).get(name)
             now = self._clock.now()

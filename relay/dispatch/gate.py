@@ -34,7 +34,8 @@ class Gate:
     turning     changes of the standing that are on their way into the journal: nothing passes meanwhile
     probe       the delivery that probes an open breaker now
     shut        nothing passes: paused, open, turning or retired
-    permits     the nodes take turns: a claim counts what the others own
+    permits     a claim counts what other nodes own, since the limit cannot be divided
+    turns       there are other nodes, so that they take turns
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class Gate:
         "slots",
         "standing",
         "turning",
+        "turns",
     )
 
     def __init__(self, destination: Destination, standing: Standing, share: Share) -> None:
@@ -71,7 +73,7 @@ class Gate:
         self.turning = 0
         self.probe: str | None = None
         self.shut = False
-        self.permits = False
+        self.permits = self.turns = False
         self._not_before = self._rest = self._born_until = self._claim_from = 0.0
         self._share = share
         self._divide()
@@ -105,7 +107,7 @@ class Gate:
 
     def release(self) -> None:
         """Give back the slot of an attempt that was made."""
-        if self.permits and self._share.nodes > 1:
+        if self.turns:
             # Who has had the turn goes on with what the others have stored meanwhile.
             self.slots.unsure = True
         self._free_slot()
@@ -182,7 +184,7 @@ class Gate:
         Another process has paused the destination, or has the probe, and the next look at the standings
         will show it; or another node has its turn, which may take long.
         """
-        self._rest = min(_LONGEST_REST, 2 * self._rest) if self.permits and self._rest else _REST
+        self._rest = min(_LONGEST_REST, 2 * self._rest) if self.turns and self._rest else _REST
         self._not_before = now + self._rest
 
     # What attempts tell.
@@ -265,13 +267,14 @@ class Gate:
         share, limit = self._share, self.destination.concurrency
         self.slots.concurrency = share.of(limit)
         self.permits = not share.divides(limit)
+        self.turns = self.permits and share.nodes > 1
         self._born_until = self._claim_from = 0.0
         if not self.permits:
             self._born_until = math.inf
-        elif share.nodes == 1:
-            self._born_until = share.until
-        else:
+        elif self.turns:
             self._claim_from = share.since
+        else:
+            self._born_until = share.until
 
     def retire(self) -> None:
         """Let nothing more pass: the destination has left the configuration."""

@@ -34,5 +34,10 @@ def _lock(tx: Tx, name: str) -> bool:
     """Whether no other transaction has the lock; an SQLite journal has one for all."""
     if tx.connection.dialect.name != "postgresql":
         return True
-    number = int.from_bytes(blake2b(b"permits\0" + to_wire(name), digest_size=8).digest(), signed=True)
-    return bool(tx.connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(number))).scalar_one())
+    locked = sa.select(sa.func.pg_try_advisory_xact_lock(number_of(name)))
+    return bool(tx.connection.execute(locked).scalar_one())
+
+
+def number_of(name: str) -> int:
+    """The number of a destination's lock."""
+    return int.from_bytes(blake2b(b"permits\0" + to_wire(name), digest_size=8).digest(), signed=True)
