@@ -52,7 +52,7 @@ async def test_no_more_are_owned_than_the_limit_whoever_asks_at_once(
             owned.update(claim.delivery.id for claim in claims)
             assert len(owned) <= limit
             for claim in claims:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.005)
                 # It is free again with the commit, of which the others may hear before this one.
                 owned.discard(claim.delivery.id)
                 await node.settle(make_settlement(claim.delivery))
