@@ -9,12 +9,14 @@ import sys
 from relay.telemetry.turns import make_turns
 
 _WRITER = """
-import sys
-from relay.telemetry.lines import LineWriter
-letter, turns = sys.argv[1], int(sys.argv[2])
-writer = LineWriter(sys.stdout, turns=turns)
+import os, sys
+from relay.telemetry import lines
+lines.GOODBYE = 60
+letter, turns, begun = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+writer = lines.LineWriter(sys.stdout, turns=turns)
 for number in range(3_000):
     writer.later(letter * 900)
+os.write(begun, b".")
 writer.close()
 """
 
@@ -23,20 +25,26 @@ def test_lines_of_several_processes_are_whole() -> None:
     """A block of lines is longer than a pipe takes at once; the next process waits until it is through."""
     turns = make_turns()
     read_end, write_end = os.pipe()
+    begun, begins = os.pipe()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", _WRITER, letter, str(turns)], stdout=write_end, pass_fds=(turns,)
+            [sys.executable, "-c", _WRITER, letter, str(turns), str(begins)],
+            stdout=write_end,
+            pass_fds=(turns, begins),
         )
         for letter in "abc"
     ]
     os.close(write_end)
+    for _ in processes:
+        assert os.read(begun, 1), "none is read from before all have begun to write"
     with os.fdopen(read_end, "rb") as pipe:
         lines = pipe.read().splitlines()
     assert [process.wait(30) for process in processes] == [0, 0, 0]
     assert len(lines) == 9_000
     assert {bytes(sorted(set(line))) for line in lines} == {b"a", b"b", b"c"}
     assert {len(line) for line in lines} == {900}
-    os.close(turns)
+    for one in (turns, begun, begins):
+        os.close(one)
 
 
 def test_a_process_that_dies_in_its_turn_gives_it_up() -> None:
@@ -47,7 +55,7 @@ def test_a_process_that_dies_in_its_turn_gives_it_up() -> None:
     )
     subprocess.run([sys.executable, "-c", dies, str(turns)], pass_fds=(turns,), check=False)
     done = subprocess.run(
-        [sys.executable, "-c", _WRITER, "a", str(turns)],
+        [sys.executable, "-c", _WRITER, "a", str(turns), "2"],
         pass_fds=(turns,),
         capture_output=True,
         timeout=60,
