@@ -25,7 +25,7 @@ class Database:
         self._server: Any = get_server(folder, cleanup_mode="delete")
         self._hand = psycopg.connect(self._server.get_uri(), autocommit=True)
         self._numbers = itertools.count()
-        self.pid: int = self._server.get_pid()
+        self.pid = int(self._server.get_pid() or 0)
 
     @contextlib.contextmanager
     def fresh(self) -> Iterator[str]:
