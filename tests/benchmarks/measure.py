@@ -110,8 +110,8 @@ def _node(
 
 def _spent(nodes: Sequence[subprocess.Popen[bytes]], database: Database | None) -> _Spent:
     return _Spent(
-        nodes=_cpu([node.pid for node in nodes]),
-        server=_cpu([database.pid]) if database else 0.0,
+        nodes=cpu_of([node.pid for node in nodes]),
+        server=cpu_of([database.pid]) if database else 0.0,
         written=database.written() if database else 0,
     )
 
@@ -186,7 +186,7 @@ def _drained(target: str, subject: Subject, *, wanted: int) -> dict[str, Any]:
         time.sleep(0.05)
 
 
-def _cpu(pids: Sequence[int]) -> float:
+def cpu_of(pids: Sequence[int]) -> float:
     """Seconds of CPU that processes, their living descendants and their ended children have used."""
     ticks = 0
     waiting = list(pids)
