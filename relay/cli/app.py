@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from relay import __version__
-from relay.cli import explain, hold, inspect, reload, repair, resend, send, serve, setup, standing
+from relay.cli import explain, hold, inspect, journal, reload, repair, resend, send, serve, setup, standing
 from relay.cli.text import clean
 from relay.errors import RelayError
 
@@ -78,6 +78,7 @@ for _command in (
     standing.ledger,
 ):
     app.command()(_command)
+app.add_typer(journal.commands, name="journal")
 
 
 def main() -> None:

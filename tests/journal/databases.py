@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tests.journal.making import opened
+from relay.journal import upgrade
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it minds where a container has no folder for sockets
@@ -34,8 +34,7 @@ class Databases:
             self._hand.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), value))
         self._hand.execute("SELECT pg_reload_conf()")
         self._template = self._make()
-        with opened(self._url(self._template)):
-            pass
+        upgrade(self._url(self._template))
 
     @contextlib.contextmanager
     def one(self, *, empty: bool = False) -> Iterator[str]:
