@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 
-from relay.alerts import Alerts
+from relay.alerts import Alerts, Disk
 from relay.clock import Clock
 from relay.config import Retention
 from relay.dispatch import Dispatcher
@@ -82,7 +82,7 @@ class Chores:
             now=self._clock.now(),
             status=status,
             journal_bytes=status.bytes,
-            disk_free=shutil.disk_usage(self._journal.folder).free,
+            disk_free=None if (disk := self._disk()) is None else disk.free,
         )
 
     async def _repeat(self, chore: Callable[[], Awaitable[None]], pause: float) -> None:
@@ -97,7 +97,12 @@ class Chores:
 
     async def _look(self) -> None:
         status = await asyncio.to_thread(self._reader.status)
-        self._alerts.check(status, disk=shutil.disk_usage(self._journal.folder))
+        self._alerts.check(status, disk=self._disk())
+
+    def _disk(self) -> Disk | None:
+        """The journal's disk; none of this machine's where it lies on a server, which watches its own."""
+        folder = self._journal.folder
+        return None if folder is None else shutil.disk_usage(folder)
 
     async def _purge(self) -> None:
         began = time.perf_counter()

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from relay import __version__
-from relay.cli import explain, hold, inspect, reload, repair, resend, send, serve, setup, standing
+from relay.cli import explain, hold, inspect, journal, reload, repair, resend, send, serve, setup, standing
 from relay.cli.text import clean
 from relay.errors import RelayError
 
@@ -79,6 +79,7 @@ for _command in (
 ):
     app.command()(_command)
 app.command(hidden=True)(serve.worker)
+app.add_typer(journal.commands, name="journal")
 
 
 def main() -> None:

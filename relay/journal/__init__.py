@@ -1,6 +1,7 @@
 """The durable record of every event and delivery, and who works on them."""
 
 from relay.journal.journal import Journal
+from relay.journal.opening import upgrade
 from relay.journal.reader import Reader
 from relay.journal.values import (
     Claim,
@@ -44,4 +45,5 @@ __all__ = [
     "Settlement",
     "SourceStatus",
     "Status",
+    "upgrade",
 ]

@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
+import sqlalchemy as sa
+
 from relay.clock import Clock
 from relay.errors import JournalUnavailable
-from relay.journal import claim, holding, nodes, operate, purging, settle
+from relay.journal import claim, holding, nodes, operate, purging, settle, tables
 from relay.journal.destinations import Destinations
 from relay.journal.engine import Engine, Lease
 from relay.journal.figures import pending_by_destination
@@ -78,8 +80,9 @@ class Journal(Destinations):
         """Open the journal and start writing; raises JournalRefused where it must not be used.
 
         `node`, a fresh UUID's hex, in a process that owns deliveries and shows that it lives; none in
-        a command. `create` makes a journal where there never was one and upgrades an older one. The
-        clock is set by the database's where that has one.
+        a command. `create` makes an SQLite journal where there never was one and upgrades an older one; on
+        PostgreSQL `relay journal upgrade` alone does that.
+        The clock is set by the database's where that has one.
         """
         engine = open_engine(url, create=create)
         lease: Lease | None = None
@@ -99,7 +102,7 @@ class Journal(Destinations):
             )
             journal._writer.tally.backlog = engine.write(pending_by_destination)
             if node is not None:
-                engine.write(partial(lease.register, now=clock.now()))
+                engine.write(partial(_begin, lease=lease, now=clock.now()))
                 lease.kept()
         except BaseException:
             if lease is not None:
@@ -115,8 +118,8 @@ class Journal(Destinations):
         return self._node
 
     @property
-    def folder(self) -> Path:
-        """Where room is needed on this machine: an SQLite journal's folder."""
+    def folder(self) -> Path | None:
+        """Where room is needed on this machine: an SQLite journal's folder; None on a database server."""
         return self._engine.folder
 
     @property
@@ -311,6 +314,12 @@ class Journal(Destinations):
             self._writer.submit(nodes.unregister, None, keep=True)
         self._writer.stop()
         self._lease.end()
+
+
+def _begin(connection: sa.Connection, lease: Lease, now: float) -> None:
+    """Make the row of a process that begins to serve, unless the journal was given up just now."""
+    tables.refuse_moved("the journal", tables.read_facts(connection))
+    lease.register(connection, now)
 
 
 class _Step(Protocol):

@@ -13,8 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from relay.clock import Clock
-from relay.journal import Journal
+from relay.journal import upgrade
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it minds where a container has no folder for sockets
@@ -46,7 +45,7 @@ class Server:
 
     def journal(self, name: str | None = None) -> str:
         """The URL of one of its databases, with a journal made in it."""
-        Journal.open(self.url(name), clock=Clock()).close()
+        upgrade(self.url(name))
         return self.url(name)
 
     def restart(self) -> None:
