@@ -45,9 +45,9 @@ class Share:
         return limit // self.nodes + (self.rank < limit % self.nodes)
 
 
-def reached_out(outcome: Outcome | None) -> bool:
-    """Whether a delivery that ended its last attempt so was sent to its destination."""
-    return outcome is not None and outcome not in _SILENT
+def reached_out(outcome: Outcome) -> bool:
+    """Whether an attempt that ended so was sent to its destination."""
+    return outcome not in _SILENT
 
 
 def is_failure(outcome: Outcome, status: int | None) -> bool | None:

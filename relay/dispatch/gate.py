@@ -227,12 +227,15 @@ class Gate:
     def learn(self, standing: Standing) -> None:
         """Take the journal's word; where something ended that kept deliveries back, they are due now."""
         old, self.standing = self.standing, standing
+        was_held = old.held_until is not None and standing.held_until is None  # an operator ended it
+        if was_held:
+            self.held_until = 0.0
         self.hold(standing.held_until or 0.0)
         self._update()
         was_closed = old.opened_at is None or standing.opened_at is not None
         if not was_closed:
             self.breaker.failures = 0
-        if not was_closed or (old.paused_at is not None and standing.paused_at is None):
+        if not was_closed or was_held or (old.paused_at is not None and standing.paused_at is None):
             self.look()
         elif old.probe_at != standing.probe_at:
             self.bell.set()

@@ -21,7 +21,7 @@ BATCH = 500
 def claim(tx: Tx, name: str, limit: int, *, suspect: bool, room: int | None = None) -> list[Claim]:
     """Take up to `limit` deliveries that are due; none while the destination is kept back."""
     at = standing_of(tx.connection, name)
-    if at.opened_at is not None or _is_stopped(at, tx.now):
+    if at.opened_at is not None or is_stopped(at, tx.now):
         return []
     if room is not None:
         limit = min(limit, permits.left(tx, name, room))
@@ -33,7 +33,7 @@ def claim(tx: Tx, name: str, limit: int, *, suspect: bool, room: int | None = No
 def probe(tx: Tx, name: str, *, next_probe_at: float, suspect: bool, room: int | None = None) -> list[Claim]:
     """Where a probe of an open breaker is due, take one delivery and set the time of the next probe."""
     at = standing_of(tx.connection, name)
-    if at.probe_at is None or at.probe_at > tx.now or _is_stopped(at, tx.now):
+    if at.probe_at is None or at.probe_at > tx.now or is_stopped(at, tx.now):
         return []
     if room is not None and permits.left(tx, name, room) <= 0:
         return []
@@ -50,7 +50,8 @@ def probe(tx: Tx, name: str, *, next_probe_at: float, suspect: bool, room: int |
     return claims
 
 
-def _is_stopped(at: Standing, now: float) -> bool:
+def is_stopped(at: Standing, now: float) -> bool:
+    """Whether a pause or a hold lets nothing pass, probes neither."""
     return at.paused_at is not None or (at.held_until is not None and at.held_until > now)
 
 
@@ -61,10 +62,13 @@ def pause(tx: Tx, name: str, *, reason: str) -> bool:
     )
 
 
-def end_pause(tx: Tx, name: str) -> int | None:
-    """End a pause and add it to the earlier ones; how many deliveries have a due time, None without one."""
+def resume(tx: Tx, name: str) -> int | None:
+    """End a pause, which is added to the earlier ones, and a 429's hold.
+
+    How many deliveries have a due time; None where there was neither.
+    """
     at = standing_of(tx.connection, name)
-    if at.paused_at is None:
+    if not is_stopped(at, tx.now):
         return None
     ended = _change(
         tx,
@@ -72,7 +76,8 @@ def end_pause(tx: Tx, name: str) -> int | None:
         destination.c.paused_at == at.paused_at,  # another node may have ended it since
         paused_at=None,
         pause_reason=None,
-        paused_for=at.paused_for + max(0.0, tx.now - at.paused_at),
+        paused_for=at.paused_for + (0.0 if at.paused_at is None else max(0.0, tx.now - at.paused_at)),
+        held_until=None,
     )
     if not ended:
         return None

@@ -11,7 +11,7 @@ from typing import Literal, Protocol, TypeVar
 
 from relay.clock import Clock
 from relay.errors import JournalUnavailable
-from relay.journal import claim, holding, nodes, operate, purging
+from relay.journal import claim, holding, nodes, operate, purging, settle
 from relay.journal.destinations import Destinations
 from relay.journal.engine import Engine, Lease
 from relay.journal.figures import pending_by_destination
@@ -30,7 +30,7 @@ from relay.journal.values import (
     Settlement,
 )
 from relay.journal.writer import Writer
-from relay.model import Delivery
+from relay.model import Delivery, Outcome
 
 T = TypeVar("T")
 
@@ -165,6 +165,10 @@ class Journal(Destinations):
         future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
         self._writer.submit(settlement, future, keep=True)
         return await future
+
+    async def outcomes(self, delivery_id: str) -> list[Outcome]:
+        """How a delivery's attempts ended so far, the first one first."""
+        return await self._do(partial(settle.outcomes, delivery_id=delivery_id))
 
     async def claim(
         self, destination: str, limit: int, *, suspect: bool = False, room: int | None = None

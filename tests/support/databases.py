@@ -44,6 +44,11 @@ class Server:
         """The URL of one of its databases."""
         return str(self._server.get_uri(database=name))
 
+    def journal(self, name: str | None = None) -> str:
+        """The URL of one of its databases, with a journal made in it."""
+        Journal.open(self.url(name), clock=Clock()).close()
+        return self.url(name)
+
     def restart(self) -> None:
         """End it as a crash would, and start it again: it recovers from its log."""
         self._restarted = True
@@ -75,7 +80,7 @@ class Databases:
         self._numbers = itertools.count()
         self._hand = psycopg.connect(server.url(), autocommit=True)
         self._template = self._make()
-        Journal.open(server.url(self._template), clock=Clock()).close()
+        server.journal(self._template)
 
     @contextlib.contextmanager
     def one(self, *, empty: bool = False) -> Iterator[str]:

@@ -177,6 +177,17 @@ def test_an_open_breaker_lets_one_probe_through_each_cooldown() -> None:
     assert one.next_look(NOW + 31) == NOW + 60
 
 
+def test_a_hold_that_the_journal_has_no_more_is_over() -> None:
+    """An operator ended it; a hold that is only on its way into the journal stays."""
+    one = gate()
+    one.hold(NOW + 60)
+    one.learn(Standing(name="out"))
+    assert not one.admit(NOW)
+    one.learn(Standing(name="out", held_until=NOW + 60))
+    one.learn(Standing(name="out"))
+    assert one.next_look(NOW) == NOW
+
+
 def test_a_probe_waits_for_the_hold() -> None:
     """A destination that asked to be left alone is not probed meanwhile."""
     one = gate(Standing(name="out", opened_at=NOW, probe_at=NOW + 30, held_until=NOW + 300))
