@@ -106,6 +106,7 @@ def test_two_workers_share_one_address_and_one_page(receiver: Receiver, start_re
     assert metric(relay, "relay_build_info") == 1
     for name in ("service.started", "service.ready"):
         assert {line["node"] for line in relay.log(name) if "node" in line} == set(taken)
+    assert [line["nodes"] for line in relay.log("service.ready")] == [1, 2]
     assert relay.term() == 0
     assert len(relay.log("service.stopped")) == 3
     assert "ledger balances" in relay.cli("ledger").out
