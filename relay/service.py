@@ -74,7 +74,9 @@ class Service:
         if watch:
             self._watching = asyncio.create_task(self.reloader.watch())
         self.ready = True
-        self.telemetry.service_ready(duration_ms=round((time.perf_counter() - began) * 1e3, 1))
+        # Whoever finds more than was meant has started a second service on the same journal.
+        nodes = len(await self.journal.living())
+        self.telemetry.service_ready(duration_ms=round((time.perf_counter() - began) * 1e3, 1), nodes=nodes)
 
     def _build(self) -> None:
         """Make the parts on an event's way, each with those that it needs; the journal is open."""
