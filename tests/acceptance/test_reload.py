@@ -20,7 +20,7 @@ def a_file(receiver: Receiver, *, path: str = "/old", more: str = "") -> str:
     return f"""
 sources: {{in: {{verify: none}}}}
 destinations:
-  out: {{url: "{receiver.url}{path}", retry: {{first_wait: 200ms, factor: 1, jitter: 0}}}}
+  out: {{url: "{receiver.url}{path}", retry: {{first_wait: 200ms, factor: 1, jitter: 0}}, breaker: none}}
 {more}
 routes: [{{source: in, to: out}}]
 """
@@ -54,6 +54,20 @@ def test_what_was_tried_goes_out_as_it_was_tried(receiver: Receiver, start_relay
     relay.post("in", b"another")
     relay.wait_log("attempt.finished", 2, outcome="delivered")
     assert receiver.requests[-1].body == b"new"
+
+
+def test_what_expired_goes_out_as_it_was_tried(receiver: Receiver, start_relay: StartRelay) -> None:
+    """An operator's retry of what grew too old sends what was sent before, by whatever it ended since."""
+    receiver.script(503)
+    old = a_file(receiver).replace("first_wait: 200ms", "first_wait: 1h, max_age: 1s")
+    relay = start_relay(old)
+    relay.post("in", b"as it came")
+    (dead,) = relay.wait_log("delivery.dead", outcome="expired")
+    relay.config.write_text(old.replace("to: out", "to: out, transform: {text: new}"))
+    relay.signal(signal.SIGHUP)
+    relay.wait_log("config.loaded", 2)
+    relay.cli("retry", dead["delivery_id"])
+    assert {one.body for one in receiver.wait(2)} == {b"as it came"}
 
 
 @pytest.mark.parametrize("way", ["signal", "command", "watch"])

@@ -78,6 +78,25 @@ routes: [{{source: in, to: out}}]
     assert sorted(one.body for one in later) == [b"0", b"1", b"2", b"3", b"4", b"5"]
 
 
+def test_an_operator_ends_a_hold(receiver: Receiver, start_relay: StartRelay) -> None:
+    """`relay resume` sends what a 429 holds back for an hour; while nothing is held it says so."""
+    receiver.script(Reply(status=429, headers=(("Retry-After", "3600"),)))
+    relay = start_relay(
+        f"""
+sources: {{in: {{verify: none}}}}
+destinations: {{out: {{url: "{receiver.url}/"}}}}
+routes: [{{source: in, to: out}}]
+"""
+    )
+    event = relay.post("in", "0").json()["id"]
+    relay.wait_log("attempt.finished", status=429)
+    relay.post("in", "1")
+    assert "relay resume out" in relay.cli("show", event).out
+    relay.cli("resume", "out")
+    assert sorted(one.body for one in receiver.wait(3)) == [b"0", b"0", b"1"]
+    assert relay.cli("resume", "out", check=False).code == 1
+
+
 def test_a_full_backlog_harms_nobody_else(receiver: Receiver, start_relay: StartRelay) -> None:
     """Beyond max_backlog deliveries are born dead and can be retried; another destination gets its own."""
     port = free_port()
@@ -124,3 +143,4 @@ routes: [{{source: in, to: [hangs, alive]}}]
             assert relay.post("in", json.dumps({"n": number})).status == 202
         assert len(receiver.wait(100)) == 100
         assert len(hanging.requests) == 4, "it has its own slots, and no more"
+        assert "due: 4 of 4 in flight" in relay.cli("deliveries", "--destination", "hangs").out
