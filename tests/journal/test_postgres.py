@@ -164,6 +164,15 @@ async def test_what_an_index_cannot_hold_is_refused_alone(journal: Journal, read
     assert reader.find_event(long) == [named.event.id]
 
 
+async def test_a_row_that_no_stream_takes_is_refused_alone(journal: Journal, reader: Reader) -> None:
+    """Text with a NUL, or that is no Unicode, is refused before the server sees it; the others are stored."""
+    nul, lone, good = (Entry(event=make_event(remote=remote)) for remote in ("\0", "\udc80", "::1"))
+    ends = await asyncio.gather(*(journal.append(one) for one in (nul, lone, good)), return_exceptions=True)
+    assert [type(end) for end in ends] == [RowRefused, RowRefused, Receipt]
+    assert journal.available
+    assert [line.id for line in reader.events()] == [good.event.id]
+
+
 def test_transactions_in_each_others_way_are_done_again(engine: str) -> None:
     """Two that take two rows in opposite orders both succeed."""
     both_hold = threading.Barrier(2)
