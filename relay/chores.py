@@ -17,6 +17,8 @@ from relay.telemetry import Telemetry
 
 RESCUE_EVERY = 10.0
 LOOK_EVERY = 10.0
+FIRST_LOOK = 2.0
+"""Seconds after the start, in which what waited for it is sent: it is no lag."""
 PURGE_EVERY = 60.0
 LEDGER_EVERY = 60.0
 
@@ -49,18 +51,17 @@ class Chores:
 
     def start(self) -> None:
         """Begin, each chore after its first pause."""
-        for chore, pause in (
-            (self.rescue, RESCUE_EVERY),
-            (self._look, LOOK_EVERY),
-            (self._purge, PURGE_EVERY),
-            (self._audit, LEDGER_EVERY),
-        ):
-            self.repeat(chore, pause)
+        self.repeat(self.rescue, RESCUE_EVERY)
+        self.repeat(self._look, LOOK_EVERY, first=FIRST_LOOK)
+        self.repeat(self._purge, PURGE_EVERY)
+        self.repeat(self._audit, LEDGER_EVERY)
         self._tasks.append(asyncio.create_task(self._alerts.run()))
 
-    def repeat(self, chore: Callable[[], Awaitable[None]], pause: float) -> None:
-        """Have one more thing done every `pause` seconds, whatever happens in it."""
-        self._tasks.append(asyncio.create_task(self._repeat(chore, pause)))
+    def repeat(
+        self, chore: Callable[[], Awaitable[None]], pause: float, *, first: float | None = None
+    ) -> None:
+        """Have one more thing done every `pause` seconds, the first time after `first`, come what may."""
+        self._tasks.append(asyncio.create_task(self._repeat(chore, pause, pause if first is None else first)))
 
     async def stop(self) -> None:
         """End; a chore that is under way is cut off."""
@@ -85,9 +86,11 @@ class Chores:
             disk_free=shutil.disk_usage(self._journal.folder).free,
         )
 
-    async def _repeat(self, chore: Callable[[], Awaitable[None]], pause: float) -> None:
+    async def _repeat(self, chore: Callable[[], Awaitable[None]], pause: float, first: float) -> None:
+        wait = first
         while True:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(wait)
+            wait = pause
             try:
                 await chore()
             except JournalUnavailable:

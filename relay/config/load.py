@@ -17,7 +17,7 @@ from relay.config.check import check
 from relay.config.check_destinations import check_destinations
 from relay.config.check_expressions import check_expressions
 from relay.config.document import Document, read_document
-from relay.config.explain import explain
+from relay.config.mistakes import explain
 from relay.config.masks import shown
 from relay.config.model import Configuration
 from relay.config.nodes import Items, Leaf, Table, locate, plain
