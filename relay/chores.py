@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 
-from relay.alerts import Alerts
+from relay.alerts import Alerts, Watch
 from relay.clock import Clock
 from relay.config import Retention
 from relay.dispatch import Dispatcher
@@ -36,6 +36,7 @@ class Chores:
         reader: Reader,
         dispatcher: Dispatcher,
         alerts: Alerts,
+        watch: Watch,
         telemetry: Telemetry,
         clock: Clock,
         retention: Retention,
@@ -45,6 +46,7 @@ class Chores:
         self._reader = reader
         self._dispatcher = dispatcher
         self._alerts = alerts
+        self._watch = watch
         self._telemetry = telemetry
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
@@ -100,7 +102,7 @@ class Chores:
 
     async def _look(self) -> None:
         status = await asyncio.to_thread(self._reader.status)
-        self._alerts.check(status, disk=shutil.disk_usage(self._journal.folder))
+        self._watch.look(status, disk=shutil.disk_usage(self._journal.folder))
 
     async def _purge(self) -> None:
         began = time.perf_counter()
