@@ -30,6 +30,7 @@ check: $(STAMP) ## All that a change must pass; CI runs the same
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	$(PYTEST) --cov --cov-report=term
 
 bench: $(STAMP) ## Relay against the limit and a plain BackgroundTasks service; BENCH=--quick for one round

@@ -27,6 +27,9 @@ from relay.verification import Verifier
 LAST_WORDS = 1.0
 """Seconds for the last alerts at the end, and again for the journal to close; it may take no writes."""
 
+REFRESH_WITHIN = 4.0
+"""Seconds that a scrape waits for the journal's figures; Prometheus itself waits 10."""
+
 
 class Service:
     """One running Relay: ingest on one side, the dispatcher on the other, the journal between."""
@@ -36,6 +39,8 @@ class Service:
         self.configuration = configuration
         self.telemetry = telemetry
         self.clock = Clock()
+        self.node = uuid7().hex
+        telemetry.bind(node=self.node)
         self.ready = False
         self._released = 0
         self._on_apply: list[Callable[[Configuration], None]] = []
@@ -55,10 +60,8 @@ class Service:
     async def start(self, *, watch: bool = False) -> None:
         """Open the journal, take back what a dead process held, and begin to deliver."""
         began = time.perf_counter()
-        node = uuid7().hex
-        self.telemetry.bind(node=node)
         self.journal = await asyncio.to_thread(
-            Journal.open, self.settings.journal, clock=self.clock, node=node, hooks=self.telemetry
+            Journal.open, self.settings.journal, clock=self.clock, node=self.node, hooks=self.telemetry
         )
         self._reader = Reader.open(self.settings.journal)
         self._build()
@@ -175,8 +178,12 @@ class Service:
         self.telemetry.service_stopped(released=self._released)
 
     async def refresh_metrics(self) -> None:
-        """Bring the gauges up to date from the journal; called before each scrape."""
-        await self._chores.refresh_metrics()
+        """Bring the gauges up to date from the journal; called before each scrape.
+
+        While it cannot be read they stay as they were: the counters are worth the most just then.
+        """
+        with contextlib.suppress(Exception):  # what is wrong is told by `journal.unavailable`, once
+            await asyncio.wait_for(self._chores.refresh_metrics(), REFRESH_WITHIN)
 
 
 async def _within(seconds: float, work: Callable[[], None]) -> None:

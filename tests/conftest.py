@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support import Receiver, RelayProcess
+
+if TYPE_CHECKING:
+    from tests.support.databases import Databases, Server
 
 StartRelay = Callable[..., RelayProcess]
 
@@ -33,3 +36,26 @@ def start_relay(tmp_path: Path) -> Iterator[StartRelay]:
     yield start_one
     for relay in started:
         relay.close()
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Databases]:
+    """Databases on one PostgreSQL server for all the tests, also where several processes run them."""
+    from tests.support.databases import Databases, Server  # noqa: PLC0415 - not where no test asks for it
+
+    base = tmp_path_factory.getbasetemp()
+    server = Server((base if worker_id == "master" else base.parent) / "postgres", quick=True)
+    databases = Databases(server, worker_id)
+    yield databases
+    databases.close()
+    server.close()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A PostgreSQL server as it comes, for a test that ends it or asks much of it."""
+    from tests.support.databases import Server  # noqa: PLC0415 - not where no test asks for it
+
+    server = Server(tmp_path / "postgres", quick=False)
+    yield server
+    server.close()

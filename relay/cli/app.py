@@ -78,6 +78,7 @@ for _command in (
     standing.ledger,
 ):
     app.command()(_command)
+app.command(hidden=True)(serve.worker)
 
 
 def main() -> None:

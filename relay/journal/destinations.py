@@ -57,13 +57,17 @@ class Destinations(ABC):
             await self._make_due(name)
         return closed
 
-    async def probe(self, name: str, *, next_probe_at: float, suspect: bool = False) -> list[Claim]:
+    async def probe(
+        self, name: str, *, next_probe_at: float, suspect: bool = False, room: int | None = None
+    ) -> list[Claim]:
         """Where a probe of the open breaker is due, take one due delivery and set the time of the next.
 
         One node alone is elected. Without a due delivery nothing changes; one that is suspect is
-        taken only with `suspect`, and only where there is no other.
+        taken only with `suspect`, and only where there is no other. `room` as for a claim.
         """
-        return await self._do(partial(holding.probe, name=name, next_probe_at=next_probe_at, suspect=suspect))
+        return await self._do(
+            partial(holding.probe, name=name, next_probe_at=next_probe_at, suspect=suspect, room=room)
+        )
 
     async def hold(self, name: str, *, until: float) -> None:
         """Claim nothing for a destination until then; a longer hold stays."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from relay.journal import claim as claiming
+from relay.journal import permits
 from relay.journal.codec import to_wire
 from relay.journal.constructs import among
 from relay.journal.schema import delivery, destination, is_suspect, is_waiting
@@ -17,18 +18,24 @@ BATCH = 500
 """Rows that one transaction makes due, so that senders do not wait behind it."""
 
 
-def claim(tx: Tx, name: str, limit: int, *, suspect: bool) -> list[Claim]:
+def claim(tx: Tx, name: str, limit: int, *, suspect: bool, room: int | None = None) -> list[Claim]:
     """Take up to `limit` deliveries that are due; none while the destination is kept back."""
     at = standing_of(tx.connection, name)
     if at.opened_at is not None or is_stopped(at, tx.now):
         return []
+    if room is not None:
+        limit = min(limit, permits.left(tx, name, room))
+        if limit <= 0:
+            return []
     return claiming.take(tx, name, limit, suspect=suspect)
 
 
-def probe(tx: Tx, name: str, *, next_probe_at: float, suspect: bool) -> list[Claim]:
+def probe(tx: Tx, name: str, *, next_probe_at: float, suspect: bool, room: int | None = None) -> list[Claim]:
     """Where a probe of an open breaker is due, take one delivery and set the time of the next probe."""
     at = standing_of(tx.connection, name)
     if at.probe_at is None or at.probe_at > tx.now or is_stopped(at, tx.now):
+        return []
+    if room is not None and permits.left(tx, name, room) <= 0:
         return []
     # Another node may have been elected since the row was read.
     ours = sa.update(destination).where(destination.c.name == name, destination.c.opened_at.is_not(None))

@@ -97,7 +97,7 @@ class Journal(Destinations):
                 hooks=hooks,
                 append_timeout=append_timeout,
             )
-            journal._writer.backlog = engine.write(pending_by_destination)
+            journal._writer.tally.backlog = engine.write(pending_by_destination)
             if node is not None:
                 engine.write(partial(lease.register, now=clock.now()))
                 lease.kept()
@@ -134,7 +134,7 @@ class Journal(Destinations):
 
     def backlogs(self) -> Mapping[str, int]:
         """Pending deliveries, those in flight included, of every destination that has or had one."""
-        return dict(self._writer.backlog)
+        return dict(self._writer.tally.backlog)
 
     def count_rejected(self, source: str) -> None:
         """Count a refused request of a known source; returns at once, written within a second."""
@@ -170,12 +170,20 @@ class Journal(Destinations):
         """How a delivery's attempts ended so far, the first one first."""
         return await self._do(partial(settle.outcomes, delivery_id=delivery_id))
 
-    async def claim(self, destination: str, limit: int, *, suspect: bool = False) -> list[Claim]:
+    async def claim(
+        self, destination: str, limit: int, *, suspect: bool = False, room: int | None = None
+    ) -> list[Claim]:
         """Take up to `limit` due deliveries; the suspect ones only with `suspect`, and then none else.
 
-        None while the destination is paused, its breaker is open, or a 429 holds it.
+        None while the destination is paused, its breaker is open, or a 429 holds it. With `room` no
+        more than so many, less what other nodes own of the destination.
         """
-        return await self._do(partial(holding.claim, name=destination, limit=limit, suspect=suspect))
+        work = partial(holding.claim, name=destination, limit=limit, suspect=suspect, room=room)
+        return await self._do(work)
+
+    async def living(self) -> Sequence[str]:
+        """The nodes that live, this one among them, the oldest first."""
+        return sorted(await self._do(self._lease.living))
 
     async def release(
         self,
@@ -199,6 +207,10 @@ class Journal(Destinations):
     async def due(self, destinations: Iterable[str]) -> Mapping[str, float | None]:
         """When the next delivery of each destination is due; None where none waits; suspects aside."""
         return await self._do(partial(claim.due, destinations=tuple(destinations)))
+
+    async def suspects(self) -> Sequence[str]:
+        """The destinations for which a suspect delivery is due."""
+        return await self._do(claim.suspects)
 
     async def rescue(self, held: Collection[str] = ()) -> list[Rescued]:
         """Take deliveries from nodes that are gone, and what this one owns for over 10 s but does not hold.

@@ -37,6 +37,15 @@ class Life(Voice):
         """The drain is over."""
         self._log.info("service.stopped", **facts)
 
+    def worker_ended(self, *, worker: int, pid: int, how: str, pause: float) -> None:
+        """A worker ended that nobody told to; another takes its place after `pause` seconds."""
+        self._log.error(
+            "library.message",
+            logger="relay.workers",
+            message=f"worker {worker} (process {pid}) ended by {how}; another starts in {pause:g} s",
+            worker=worker,
+        )
+
     def internal_error(self, *, where: str, error: BaseException, delivery_id: str | None = None) -> None:
         """A bug was met and got around; the line has its traceback, and is a library's in the closed list."""
         line: dict[str, Any] = {"delivery_id": delivery_id} if delivery_id is not None else {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +19,6 @@ from relay.errors import JournalRefused, JournalUnavailable, RowRefused
 from relay.journal import Entry, Journal, Reader, Receipt, postgres, schema
 from relay.journal.postgres import Address, PostgresEngine
 from relay.model import DeliveryState
-from tests.journal.databases import Databases
-from tests.journal.links import Link, linked
 from tests.journal.making import (
     Told,
     by_hand,
@@ -32,6 +29,8 @@ from tests.journal.making import (
 )
 from tests.journal.test_plans import fill, watched, work
 from tests.journal.test_trouble import recovery
+from tests.support.databases import Databases
+from tests.support.links import Link, linked
 
 
 @pytest.fixture
@@ -234,7 +233,7 @@ async def test_a_server_that_restarts_is_an_outage_that_ends_by_itself(
 def link(engine: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Link, str]]:
     """A link to the database, and the URL by way of it; who uses it loses patience after a second."""
     monkeypatch.setattr(postgres, "PATIENCE", 1.0)
-    with tempfile.TemporaryDirectory() as folder, linked(engine, Path(folder)) as link:
+    with linked(engine) as link:
         yield link
 
 
