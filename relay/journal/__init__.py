@@ -1,5 +1,6 @@
 """The durable record of every event and delivery, and who works on them."""
 
+from relay.journal.handover import Copied, copy, take_back
 from relay.journal.journal import Journal
 from relay.journal.opening import upgrade
 from relay.journal.reader import Reader
@@ -26,6 +27,7 @@ from relay.journal.values import (
 
 __all__ = [
     "Claim",
+    "Copied",
     "DeliveryLine",
     "DestinationStatus",
     "Entry",
@@ -45,5 +47,7 @@ __all__ = [
     "Settlement",
     "SourceStatus",
     "Status",
+    "copy",
+    "take_back",
     "upgrade",
 ]

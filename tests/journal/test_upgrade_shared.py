@@ -43,7 +43,8 @@ def first(empty: str) -> str:
         )
         connection.exec_driver_sql(
             "INSERT INTO delivery (id, event_id, source, route, destination, key, state, attempts, finished,"
-            " due_at, fence, owners_lost, transform, created_at, age_from) VALUES ('dlv_1', 'evt_1', 'github',"
+            " due_at, fence, owners_lost, transform, created_at, age_from)"
+            " VALUES ('dlv_1', 'evt_1', 'github',"
             f" 'all', 'billing', 'dlv_1', 'pending', 0, 0, {NOW}, 0, 0, false, {NOW}, {NOW})"
         )
         connection.exec_driver_sql(
