@@ -1,8 +1,9 @@
 """The durable record of every event and delivery, and who works on them."""
 
 from relay.journal.handover import Copied, copy, take_back
+from relay.journal.health import Finding, examine
 from relay.journal.journal import Journal
-from relay.journal.opening import upgrade
+from relay.journal.opening import folder_of, upgrade
 from relay.journal.reader import Reader
 from relay.journal.values import (
     Claim,
@@ -33,6 +34,7 @@ __all__ = [
     "Entry",
     "EventLine",
     "Filter",
+    "Finding",
     "Hooks",
     "Journal",
     "LaneView",
@@ -48,6 +50,8 @@ __all__ = [
     "SourceStatus",
     "Status",
     "copy",
+    "examine",
+    "folder_of",
     "take_back",
     "upgrade",
 ]

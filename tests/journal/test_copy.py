@@ -239,7 +239,7 @@ async def test_a_database_with_something_in_it_is_left_alone(old: str, databases
     with databases.one() as new:
         with opened(new) as journal:
             await journal.append(_entry(time.time(), "billing"))
-        with pytest.raises(JournalRefused, match="holds something already, in the tables event"):
+        with pytest.raises(JournalRefused, match="holds something already, in the tables delivery, event"):
             copy(old, new, told)
         with Reader.open(new) as reader:
             assert len(reader.events()) == 1
