@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relay.cli import render
-from relay.cli.access import load_settings
-from relay.cli.options import JournalOption
+from relay.cli.access import load_settings, reading, writing
+from relay.cli.change import announce
+from relay.cli.options import DryRunOption, JournalOption, YesOption, point_in_time
 from relay.cli.standing import show_ledger
 from relay.cli.text import counted
+from relay.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
+    from relay.journal import Kind
 
 _EVERY = 5.0
 """Seconds between two lines about the same table."""
@@ -46,6 +51,54 @@ def upgrade(*, journal: JournalOption = None) -> None:
         typer.echo(f"nothing to do: the tables are at version {now}")
     else:
         typer.echo(f"upgraded the tables from version {before} to {now}")
+
+
+@commands.command()
+def purge(
+    *,
+    before: Annotated[
+        str,
+        typer.Option("--before", metavar="WHEN", help="What ended before: 30d for so long ago, or a time."),
+    ],
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--state",
+            metavar="STATE",
+            help="delivered (cancelled too), filtered or dead; may be repeated. All but dead unless given.",
+        ),
+    ] = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    journal: JournalOption = None,
+) -> None:
+    """Remove finished events before `retention` does.
+
+    They stay counted in the ledger, but are seen no more and cannot be replayed; the service may run.
+    """
+    from relay.journal import Early
+
+    at = point_in_time(before, "--before", time.time())
+    early = Early(before=at, kinds=frozenset(_kind(one) for one in state or ("delivered", "filtered")))
+    with reading(journal) as reader:
+        count = reader.count_early(early)
+    announce(count, verb="purge", dry_run=dry_run, yes=yes, what=("event", "events"))
+    with writing(journal) as opened:
+        purged = asyncio.run(opened.purge_early(early))
+    deliveries = counted(purged.deliveries, "delivery", "deliveries")
+    typer.echo(f"{counted(purged.events, 'event')} purged, {deliveries} with them")
+
+
+def _kind(text: str) -> Kind:
+    match text:
+        case "delivered" | "filtered" | "dead":
+            return text
+        case "cancelled":
+            return "delivered"
+        case _:
+            raise UsageError(
+                f"--state {text!r}: there are delivered, filtered and dead; what is pending stays"
+            )
 
 
 @commands.command()

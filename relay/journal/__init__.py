@@ -4,6 +4,7 @@ from relay.journal.handover import Copied, copy, take_back
 from relay.journal.health import Finding, examine
 from relay.journal.journal import Journal
 from relay.journal.opening import folder_of, upgrade
+from relay.journal.purging import Early, Kind
 from relay.journal.reader import Reader
 from relay.journal.values import (
     Claim,
@@ -31,12 +32,14 @@ __all__ = [
     "Copied",
     "DeliveryLine",
     "DestinationStatus",
+    "Early",
     "Entry",
     "EventLine",
     "Filter",
     "Finding",
     "Hooks",
     "Journal",
+    "Kind",
     "LaneView",
     "Ledger",
     "NodeStatus",

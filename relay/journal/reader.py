@@ -13,6 +13,7 @@ from relay.journal.conservation import read_ledger
 from relay.journal.engine import View
 from relay.journal.figures import read_status, view_lane
 from relay.journal.opening import open_view
+from relay.journal.purging import Early, count_early
 from relay.journal.schema import attempt, delivery, event
 from relay.journal.standings import standing_of
 from relay.journal.values import Filter, LaneView, Ledger, Status
@@ -128,6 +129,11 @@ class Reader:
         with self._view.reading() as connection:
             size = self._view.bytes(connection)
             return read_status(connection, alive=self._view.alive(connection), size=size)
+
+    def count_early(self, early: Early) -> int:
+        """How many events a purge would remove now."""
+        with self._view.reading() as connection:
+            return count_early(connection, early)
 
     def ledger(self, *, now: float | None = None, destinations: Collection[str] | None = None) -> Ledger:
         """The conservation table, in one snapshot.
