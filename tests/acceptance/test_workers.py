@@ -106,6 +106,7 @@ def test_two_workers_share_one_address_and_one_page(receiver: Receiver, start_re
     assert metric(relay, "relay_build_info") == 1
     for name in ("service.started", "service.ready"):
         assert {line["node"] for line in relay.log(name) if "node" in line} == set(taken)
+    assert [line["nodes"] for line in relay.log("service.ready")] == [1, 2]
     assert relay.term() == 0
     assert len(relay.log("service.stopped")) == 3
     assert "ledger balances" in relay.cli("ledger").out
@@ -231,10 +232,10 @@ def test_a_second_service_on_the_same_address_is_refused(receiver: Receiver, sta
         assert f"cannot listen on 127.0.0.1:{relay.port}: Address already in use" in ended.err
 
 
-def test_a_hung_worker_leaves_the_page_and_the_others_alone(
+def test_a_hung_worker_leaves_the_page_alone_and_is_replaced(
     receiver: Receiver, start_relay: StartRelay
 ) -> None:
-    """A frozen worker's last counts stand on the page, whose gauges another worker looks up."""
+    """Its last counts stand on the page, whose gauges another looks up; then another takes its place."""
     relay = start_relay(config(receiver), flags=TWO)
     frozen, _ = both_ready(relay)
     for _ in range(10):
@@ -242,11 +243,13 @@ def test_a_hung_worker_leaves_the_page_and_the_others_alone(
     relay.wait_log("attempt.finished", 10)
     assert metric(relay, "relay_events_total") == 10
     os.kill(frozen["pid"], signal.SIGSTOP)
-    try:
-        assert metric(relay, "relay_events_total") == 10
-        assert metric(relay, "relay_journal_bytes") > 0
-    finally:
-        os.kill(frozen["pid"], signal.SIGCONT)
+    assert metric(relay, "relay_events_total") == 10
+    assert metric(relay, "relay_journal_bytes") > 0
+    (line,) = relay.wait_log("library.message", logger="relay.workers", timeout=2 * WITHIN)
+    assert f"(process {frozen['pid']}) ended by a signal, since it was hung" in line["message"]
+    relay.wait_log("service.ready", 3, timeout=WITHIN)
+    assert metric(relay, "relay_events_total") == 10
+    assert len(workers(relay)) == 2
 
 
 def test_one_worker_is_one_process(receiver: Receiver, start_relay: StartRelay) -> None:
@@ -254,6 +257,13 @@ def test_one_worker_is_one_process(receiver: Receiver, start_relay: StartRelay) 
     relay = start_relay(config(receiver), flags=("--workers", "1"))
     (only,) = workers(relay)
     assert only["pid"] == relay.pid
+
+
+def test_a_worker_is_not_for_people(receiver: Receiver, start_relay: StartRelay) -> None:
+    """Started by hand it says what starts it."""
+    ended = start_relay(config(receiver), start=False).cli("worker", check=False)
+    assert ended.code == 2
+    assert "relay serve --workers N" in ended.err
 
 
 @pytest.mark.parametrize("flags", [(), TWO])
@@ -277,7 +287,7 @@ def test_every_address_of_both_families(
 def test_metrics_on_a_port_of_their_own(receiver: Receiver, start_relay: StartRelay) -> None:
     """METRICS_PORT serves the same page, for a firewall that tells the two apart."""
     port = free_port()
-    relay = start_relay(config(receiver), flags=(*TWO, "--metrics-port", str(port)))
+    relay = start_relay(config(receiver), env={"RELAY_WORKERS": "2", "RELAY_METRICS_PORT": str(port)})
     relay.post("in")
     page = request("GET", f"http://127.0.0.1:{port}/metrics")
     assert page.status == 200
