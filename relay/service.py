@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from uuid_utils import uuid7
 
-from relay.alerts import Alerts
+from relay.alerts import Alerts, Watch
 from relay.chores import Chores
 from relay.clock import Clock
 from relay.config import Configuration, Settings
@@ -54,6 +54,7 @@ class Service:
         self._egress: Egress
         self._courier: Courier
         self._alerts: Alerts
+        self._watch: Watch
         self._reader: Reader
         self._chores: Chores
 
@@ -126,11 +127,13 @@ class Service:
             clock=self.clock,
         )
         telemetry.listen(self._alerts.note)
+        self._watch = Watch(configuration=configuration, telemetry=telemetry, clock=self.clock)
         self._chores = Chores(
             journal=self.journal,
             reader=self._reader,
             dispatcher=self.dispatcher,
             alerts=self._alerts,
+            watch=self._watch,
             telemetry=telemetry,
             clock=self.clock,
             retention=configuration.retention,
@@ -158,6 +161,7 @@ class Service:
         self.dispatcher.replace(configuration)
         self.ingest.replace(configuration)
         self._alerts.replace(configuration)
+        self._watch.replace(configuration)
         self._chores.retention = configuration.retention
         for callback in self._on_apply:
             callback(configuration)

@@ -41,7 +41,12 @@ _IN_THE_WAY = frozenset({"40P01", "40001"})  # deadlock, serialization
 _LOCKED = "55P03"
 _ROWS_FAULT = ("22", "23", "54")  # classes: data, integrity, a limit such as that of an index's row
 
-_TROUBLE = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError, psycopg.Error, OSError)
+_TROUBLE = (
+    *(sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError),
+    # A stream of rows goes past SQLAlchemy, and so do its errors.
+    *(psycopg.OperationalError, psycopg.InternalError, psycopg.InterfaceError),
+    OSError,
+)
 
 _WRITER = {
     "default_transaction_isolation": "read\\ committed",
@@ -109,6 +114,12 @@ def sqlstate(error: BaseException) -> str:
     return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
 
 
+def is_rows_fault(error: BaseException) -> bool:
+    """Whether the server, or the driver before it, refuses a row and would refuse it again."""
+    state = sqlstate(error)
+    return state.startswith(_ROWS_FAULT) or (not state and isinstance(error, psycopg.DataError))
+
+
 def cut_off(connection: psycopg.Connection[Any] | None) -> None:
     """Shut a connection's socket under whoever waits for it: the wait ends with an error."""
     with contextlib.suppress(OSError, psycopg.Error):
@@ -133,9 +144,9 @@ class PostgresEngine:
         return self._engine.dialect
 
     @property
-    def folder(self) -> Path:
-        """This machine's own folder: the journal's room is the server's, who says when there is none."""
-        return Path.cwd()
+    def folder(self) -> Path | None:
+        """None: the journal's room is the server's, who says when there is none."""
+        return None
 
     def now(self) -> float | None:
         """The server's clock."""
@@ -148,18 +159,19 @@ class PostgresEngine:
             try:
                 with self._watchdog.over(self._cut):
                     return self._once(work)
-            except sa.exc.DBAPIError as error:
+            except (sa.exc.DBAPIError, psycopg.Error) as error:
                 tries += 1
                 if sqlstate(error) not in _IN_THE_WAY or tries == _TRIES:
                     raise
                 time.sleep(0.005 * tries)
 
-    def write_slowly(self, work: Callable[[sa.Connection], T]) -> T:
-        """The same for a migration, which may take its time and waits for the one of another node."""
+    def write_slowly(self, work: Callable[[sa.Connection], T], *, lock_timeout: str) -> T:
+        """The same for a migration or a copy, which may take its time, but not for a lock."""
 
         def unbounded(connection: sa.Connection) -> T:
-            for setting in ("statement_timeout", "lock_timeout"):
-                connection.exec_driver_sql(f"SET LOCAL {setting} = 0")
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{lock_timeout}'")
             return work(connection)
 
         return self._once(unbounded)
@@ -187,7 +199,7 @@ class PostgresEngine:
         """Whether the server or the link is at fault, and no row."""
         if sqlstate(error).startswith(_ROWS_FAULT):
             return False
-        return isinstance(error, _TROUBLE) or type(error) is sa.exc.DatabaseError
+        return isinstance(error, _TROUBLE) or type(error) in (sa.exc.DatabaseError, psycopg.DatabaseError)
 
     def is_busy(self, error: Exception) -> bool:
         """Whether somebody else held a lock for too long."""

@@ -243,6 +243,8 @@ node = sa.Table(
     sa.Column("reload", sa.BigInteger),
     sa.Column("config_error", sa.LargeBinary),
     sa.Column("slot", sa.Integer, nullable=False, server_default=sa.text("0")),
+    # The version of the tables that its program knows; the first program wrote none.
+    sa.Column("tables", sa.Integer, nullable=False, server_default=sa.text("1")),
     # On a shared database: how often it has shown that it lives, and when last by the database's clock.
     sa.Column("beats", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("beat_at", sa.Double),

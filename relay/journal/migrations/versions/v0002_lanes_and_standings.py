@@ -131,6 +131,7 @@ def _node() -> None:
     op.add_column("node", sa.Column("reload", sa.BigInteger(), nullable=True))
     op.add_column("node", sa.Column("config_error", sa.LargeBinary(), nullable=True))
     op.add_column("node", sa.Column("slot", sa.Integer(), server_default=sa.text("0"), nullable=False))
+    op.add_column("node", sa.Column("tables", sa.Integer(), server_default=sa.text("1"), nullable=False))
     op.add_column("node", sa.Column("beats", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
     op.add_column("node", sa.Column("beat_at", sa.Double(), nullable=True))
 
