@@ -30,6 +30,7 @@ check: $(STAMP) ## All that a change must pass; CI runs the same
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	$(PYTEST) --cov --cov-report=term
 
 bench: $(STAMP) ## Relay against the limit and a plain BackgroundTasks service; BENCH=--quick for one round
@@ -42,8 +43,8 @@ lock: ## Take the newest versions that pyproject.toml allows (needs uv)
 		--no-annotate --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" "$$@"; }; \
 	lock --group pyproject.toml:build -o requirements/build.lock; \
-	lock pyproject.toml --extra celery -o requirements/relay.lock; \
-	lock pyproject.toml --extra celery --group pyproject.toml:build --group pyproject.toml:dev \
+	lock pyproject.toml --extra celery --extra postgres -o requirements/relay.lock; \
+	lock pyproject.toml --extra celery --extra postgres --group pyproject.toml:build --group pyproject.toml:dev \
 		-c requirements/build.lock -c requirements/relay.lock -o requirements/dev.lock
 	@! grep -n '://' $(LOCKS)
 

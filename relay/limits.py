@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from relay.model import Outcome
@@ -20,9 +21,33 @@ class BreakerPolicy:
     cooldown: float = 30.0
 
 
-def reached_out(outcome: Outcome | None) -> bool:
-    """Whether a delivery that ended its last attempt so was sent to its destination."""
-    return outcome is not None and outcome not in _SILENT
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One node's part of every limit: it is the `rank`th, from 0, of `nodes` that live.
+
+    since  from when no other node can believe itself alone any more, in Unix seconds
+    until  when this is too old for this one to believe itself alone
+    """
+
+    rank: int = 0
+    nodes: int = 1
+    since: float = 0.0
+    until: float = math.inf
+
+    def divides(self, limit: int) -> bool:
+        """Whether there is something of a limit for every node; else the nodes must take turns."""
+        return limit >= max(2, self.nodes)
+
+    def of(self, limit: int) -> int:
+        """How many of so many slots: all parts together are the limit; all where it cannot be divided."""
+        if not self.divides(limit):
+            return limit
+        return limit // self.nodes + (self.rank < limit % self.nodes)
+
+
+def reached_out(outcome: Outcome) -> bool:
+    """Whether an attempt that ended so was sent to its destination."""
+    return outcome not in _SILENT
 
 
 def is_failure(outcome: Outcome, status: int | None) -> bool | None:
@@ -67,6 +92,12 @@ class Bucket:
         while taken < most and self.take(now):
             taken += 1
         return taken
+
+    def change(self, *, rate: float, burst: float, now: float) -> None:
+        """Go on with another rate; what was taken too many before is still owed."""
+        owed = max(0.0, self.full_at - now) * self.rate
+        self.rate, self.burst = rate, burst
+        self.full_at = now + owed / rate
 
     def give_back(self, tokens: int = 1) -> None:
         """Give back tokens that were not used."""

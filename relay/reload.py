@@ -172,8 +172,6 @@ def told_loaded(telemetry: Telemetry, configuration: Configuration) -> None:
         sources=len(configuration.sources),
         destinations=len(configuration.destinations),
         routes=sum(map(len, configuration.routes.values())),
+        experimental=configuration.experimental,
     )
     telemetry.configured(sources=configuration.sources, destinations=configuration.destinations)
-    for source in configuration.sources.values():
-        if source.scheme.experimental:
-            telemetry.scheme_experimental(source=source.name, scheme=source.scheme.name)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from uuid_utils import uuid7
 
-from relay.alerts import Alerts
+from relay.alerts import Alerts, Watch
 from relay.chores import Chores
 from relay.clock import Clock
 from relay.config import Configuration, Settings
@@ -27,6 +27,9 @@ from relay.verification import Verifier
 LAST_WORDS = 1.0
 """Seconds for the last alerts at the end, and again for the journal to close; it may take no writes."""
 
+REFRESH_WITHIN = 4.0
+"""Seconds that a scrape waits for the journal's figures; Prometheus itself waits 10."""
+
 
 class Service:
     """One running Relay: ingest on one side, the dispatcher on the other, the journal between."""
@@ -36,6 +39,8 @@ class Service:
         self.configuration = configuration
         self.telemetry = telemetry
         self.clock = Clock()
+        self.node = uuid7().hex
+        telemetry.bind(node=self.node)
         self.ready = False
         self._released = 0
         self._on_apply: list[Callable[[Configuration], None]] = []
@@ -48,16 +53,15 @@ class Service:
         self._egress: Egress
         self._courier: Courier
         self._alerts: Alerts
+        self._watch: Watch
         self._reader: Reader
         self._chores: Chores
 
     async def start(self, *, watch: bool = False) -> None:
         """Open the journal, take back what a dead process held, and begin to deliver."""
         began = time.perf_counter()
-        node = uuid7().hex
-        self.telemetry.bind(node=node)
         self.journal = await asyncio.to_thread(
-            Journal.open, self.settings.journal, clock=self.clock, node=node, hooks=self.telemetry
+            Journal.open, self.settings.journal, clock=self.clock, node=self.node, hooks=self.telemetry
         )
         self._reader = Reader.open(self.settings.journal)
         self._build()
@@ -71,7 +75,9 @@ class Service:
         if watch:
             self._watching = asyncio.create_task(self.reloader.watch())
         self.ready = True
-        self.telemetry.service_ready(duration_ms=round((time.perf_counter() - began) * 1e3, 1))
+        # Whoever finds more than was meant has started a second service on the same journal.
+        nodes = len(await self.journal.living())
+        self.telemetry.service_ready(duration_ms=round((time.perf_counter() - began) * 1e3, 1), nodes=nodes)
 
     def _build(self) -> None:
         """Make the parts on an event's way, each with those that it needs; the journal is open."""
@@ -114,11 +120,13 @@ class Service:
             clock=self.clock,
         )
         telemetry.listen(self._alerts.note)
+        self._watch = Watch(configuration=configuration, telemetry=telemetry, clock=self.clock)
         self._chores = Chores(
             journal=self.journal,
             reader=self._reader,
             dispatcher=self.dispatcher,
             alerts=self._alerts,
+            watch=self._watch,
             telemetry=telemetry,
             clock=self.clock,
             retention=configuration.retention,
@@ -146,6 +154,7 @@ class Service:
         self.dispatcher.replace(configuration)
         self.ingest.replace(configuration)
         self._alerts.replace(configuration)
+        self._watch.replace(configuration)
         self._chores.retention = configuration.retention
         for callback in self._on_apply:
             callback(configuration)
@@ -171,8 +180,12 @@ class Service:
         self.telemetry.service_stopped(released=self._released)
 
     async def refresh_metrics(self) -> None:
-        """Bring the gauges up to date from the journal; called before each scrape."""
-        await self._chores.refresh_metrics()
+        """Bring the gauges up to date from the journal; called before each scrape.
+
+        While it cannot be read they stay as they were: the counters are worth the most just then.
+        """
+        with contextlib.suppress(Exception):  # what is wrong is told by `journal.unavailable`, once
+            await asyncio.wait_for(self._chores.refresh_metrics(), REFRESH_WITHIN)
 
 
 async def _within(seconds: float, work: Callable[[], None]) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support import Receiver, RelayProcess
+
+if TYPE_CHECKING:
+    from tests.support.databases import Databases, Server
 
 StartRelay = Callable[..., RelayProcess]
 
@@ -33,3 +37,25 @@ def start_relay(tmp_path: Path) -> Iterator[StartRelay]:
     yield start_one
     for relay in started:
         relay.close()
+
+
+@pytest.fixture(scope="session")
+def databases(testrun_uid: str, worker_id: str) -> Iterator[Databases]:
+    """Databases on one PostgreSQL server for all the tests, also where several processes run them."""
+    from tests.support.databases import Databases, Server  # noqa: PLC0415 - not where no test asks for it
+
+    server = Server(testrun_uid, quick=True)
+    databases = Databases(server, worker_id)
+    yield databases
+    databases.close()
+    server.close()
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """A PostgreSQL server as it comes, for a test that ends it or asks much of it."""
+    from tests.support.databases import Server  # noqa: PLC0415 - not where no test asks for it
+
+    server = Server(uuid.uuid4().hex, quick=False)
+    yield server
+    server.close()

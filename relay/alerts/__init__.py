@@ -5,7 +5,9 @@ destination of each rule that wants its kind. The first goes out at once, what f
 about the same thing is counted for five minutes. Until the journal has it, an alert is kept in memory.
 """
 
-from relay.alerts.desk import Alerts, Disk, is_low
+from relay.alerts.desk import Alerts
 from relay.alerts.tallies import MOST, WINDOW, Tallies
+from relay.alerts.watch import Disk, Watch, is_low
+from relay.alerts.wording import letter
 
-__all__ = ["MOST", "WINDOW", "Alerts", "Disk", "Tallies", "is_low"]
+__all__ = ["MOST", "WINDOW", "Alerts", "Disk", "Tallies", "Watch", "is_low", "letter"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -37,10 +38,9 @@ def entry_of(
 ) -> Entry:
     """The event that tells a tally and a delivery, owned by nobody yet, to each destination."""
     kind, about = tally.notice.kind, tally.notice.about
-    text = _text(tally)
     body = to_json(
         {
-            "text": text,
+            "text": _text(tally),
             "kind": kind,
             "about": about,
             "count": tally.count,
@@ -62,10 +62,7 @@ def entry_of(
         remote=None,
     )
     deliveries = tuple(
-        _delivery(
-            event, one, standings.get(one.name) or Standing(name=one.name), _mail(one, tally, text), now
-        )
-        for one in destinations
+        _delivery(event, one, standings.get(one.name) or Standing(name=one.name), now) for one in destinations
     )
     # By this key the nodes of one journal tell of a thing once, and so does one that restarts.
     key = f"{kind} {about}"
@@ -73,9 +70,7 @@ def entry_of(
     return Entry(event=event, deliveries=deliveries, dedup=dedup)
 
 
-def _delivery(
-    event: Event, destination: Destination, standing: Standing, rendered: Rendered | None, now: float
-) -> Delivery:
+def _delivery(event: Event, destination: Destination, standing: Standing, now: float) -> Delivery:
     delivery_id = f"dlv_{uuid7().hex}"
     return Delivery(
         id=delivery_id,
@@ -87,20 +82,24 @@ def _delivery(
         created_at=now,
         age_from=standing.time(now),
         due_at=now,
-        rendered=rendered,
+        rendered=letter(event, destination),
     )
 
 
-def _mail(destination: Destination, tally: Tally, text: str) -> Rendered | None:
-    """An email's subject and text; all others get the JSON."""
-    if not isinstance(destination.target, Email):
+def letter(event: Event, destination: Destination) -> Rendered | None:
+    """An alert as an email, subject and text; None for other events, and elsewhere, where its JSON goes."""
+    if event.source != ALERT_SOURCE or not isinstance(destination.target, Email):
         return None
-    about = f": {tally.notice.about}" if tally.notice.about else ""
-    headers: Headers = (
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"subject", f"Relay: {_SUBJECTS[tally.notice.kind]}{about}".encode()),
-    )
-    return Rendered(headers=headers, body=f"{text}\n".encode("utf-8", "replace"))
+    told = json.loads(event.body)
+    subject = f"Relay: {_SUBJECTS[told['kind']]}"
+    if told["about"]:
+        subject += f": {told['about']}"
+    headers: Headers = ((b"content-type", b"text/plain; charset=utf-8"), (b"subject", _bytes(subject)))
+    return Rendered(headers=headers, body=_bytes(f"{told['text']}\n"))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
 
 
 def _text(tally: Tally) -> str:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from relay.cli import render
 
 if TYPE_CHECKING:
-    from relay.config import Configuration, Settings
+    from relay.config import Configuration, Destination, Settings
     from relay.journal import Journal, Reader
 
 
@@ -31,7 +31,7 @@ def todays_file(config_path: Path | None) -> Configuration:
     return config.load(load_settings(config=config_path).config, os.environ, allow_unset=True)
 
 
-def file_destinations(config_path: Path | None) -> Collection[str] | None:
+def file_destinations(config_path: Path | None) -> Mapping[str, Destination] | None:
     """The destinations of today's file; None where there is none, or none without mistakes."""
     from relay.errors import ConfigError
 
@@ -39,7 +39,7 @@ def file_destinations(config_path: Path | None) -> Collection[str] | None:
     if config_path is None and not path.exists():
         return None
     try:
-        return todays_file(config_path).destinations.keys()
+        return todays_file(config_path).destinations
     except ConfigError:
         render.note(f"{path} has mistakes (see `relay check`): what waits for it is not told")
         return None

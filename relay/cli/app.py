@@ -92,6 +92,7 @@ for _command in (
     doctor.doctor,
 ):
     app.command()(_command)
+app.command(hidden=True)(serve.worker)
 app.add_typer(journal.commands, name="journal")
 
 

@@ -44,15 +44,15 @@ def pause(
 def resume(
     destination: DestinationArgument, *, journal: JournalOption = None, config_path: ConfigOption = None
 ) -> None:
-    """Go on with a destination that is paused.
+    """Go on with a destination that is paused, or that asked to wait.
 
-    What waits for it is due at once, in its order and within its limits.
+    What waits for it is due at once, in its order and within its limits, whatever wait a 429 asked for.
     """
     _refuse_unknown(destination, journal, config_path)
     with writing(journal) as opened:
         waiting = asyncio.run(opened.resume(destination))
     if waiting is None:
-        render.note(f"{destination} was not paused")
+        render.note(f"{destination} was neither paused nor asked to wait")
         raise typer.Exit(1)
     typer.echo(f"{clean(destination)} goes on: {counted(waiting, 'delivery', 'deliveries')} due now")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +35,7 @@ from relay.errors import UsageError
 from relay.model import Delivery, DeliveryState, Event
 
 if TYPE_CHECKING:
+    from relay.config import Destination
     from relay.journal import Filter, Reader
 
 _PAGE = 50
@@ -72,7 +73,7 @@ def show(
 
 
 def load_journey(
-    reader: Reader, event_id: str, destinations: Collection[str] | None
+    reader: Reader, event_id: str, destinations: Mapping[str, Destination] | None
 ) -> timeline.Journey | None:
     """An event with all that became of it; None when it is not in the journal (any more).
 
@@ -259,15 +260,25 @@ def _list_deliveries(found: list[Delivery], waits: Mapping[str, str], now: float
 
 
 def _waits(
-    reader: Reader, found: list[Delivery], destinations: Collection[str] | None, now: float
+    reader: Reader, found: list[Delivery], destinations: Mapping[str, Destination] | None, now: float
 ) -> Mapping[str, str]:
     """In two or three words what keeps back those that wait for more than their time."""
-    standings = {name: reader.standing(name) for name in {one.destination for one in found}}
+    waiting = [one for one in found if one.state is DeliveryState.PENDING and one.owner is None]
+    standings = {name: reader.standing(name) for name in {one.destination for one in waiting}}
+    in_flight = reader.in_flight() if waiting else {}
     waits = {}
-    for one in found:
-        if one.state is DeliveryState.PENDING and one.owner is None:
-            is_gone = destinations is not None and one.destination not in destinations
-            text = "not in the file" if is_gone else short(one, standings[one.destination], now)
+    for one in waiting:
+        name = one.destination
+        if destinations is not None and name not in destinations:
+            waits[one.id] = "not in the file"
+        else:
+            text = short(
+                one,
+                standings[name],
+                destination=None if destinations is None else destinations[name],
+                in_flight=in_flight.get(name, 0),
+                now=now,
+            )
             if text:
                 waits[one.id] = text
     return waits

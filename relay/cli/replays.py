@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.model import Delivery, Event
+from relay.model import Delivery, Event, Rendered
 
 if TYPE_CHECKING:
     from relay.config import Configuration
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a replay of one event goes, in which lane, and under which key (None: a new one)."""
+    """Where a replay of one event goes, in which lane, and under which key (None: a new one).
+
+    `rendered` is an alert's letter; what a transform renders is rendered anew.
+    """
 
     event_id: str
     source: str
@@ -26,10 +29,13 @@ class Target:
     transform: bool
     lane: str | None
     hold: bool
+    rendered: Rendered | None = None
 
 
 def again(deliveries: Iterable[Delivery]) -> Iterator[Target]:
     """Each event to where it went before, once for each of its routes and destinations."""
+    from relay.telemetry import ALERT_SOURCE
+
     oldest: dict[tuple[str, str, str], Delivery] = {}
     for one in deliveries:
         place = (one.event_id, one.route, one.destination)
@@ -46,6 +52,7 @@ def again(deliveries: Iterable[Delivery]) -> Iterator[Target]:
             transform=one.transform,
             lane=one.lane,
             hold=one.hold,
+            rendered=one.rendered if one.source == ALERT_SOURCE else None,
         )
 
 
@@ -53,6 +60,7 @@ def to_destination(
     event: Event, before: Iterable[Delivery], destination: str, configuration: Configuration
 ) -> Target:
     """One event to one destination, by the route it first took there or by hand; `before` oldest first."""
+    from relay.alerts import letter
     from relay.explain import BY_HAND, order_of
 
     earlier = next((one for one in before if one.destination == destination), None)
@@ -68,6 +76,7 @@ def to_destination(
         transform=False,
         lane=lane,
         hold=hold,
+        rendered=letter(event, configuration.destinations[destination]),
     )
 
 
@@ -112,4 +121,5 @@ def planned(target: Target, *, now: float, new_id: Callable[[], str], new_key: b
         transform=target.transform,
         lane=target.lane,
         hold=target.hold,
+        rendered=target.rendered,
     )

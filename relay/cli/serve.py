@@ -19,10 +19,21 @@ def serve(
     host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of the ingress.")] = None,
     port: Annotated[int | None, typer.Option(metavar="PORT", help="Port of the ingress.")] = None,
     admin_host: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Address of the operator listener: a loopback one.")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Address of the operator listener; off loopback with a token."),
     ] = None,
     admin_port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Port of the operator listener.")
+    ] = None,
+    admin_token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN",
+            help="What its callers must show. Better in RELAY_ADMIN_TOKEN: others see flags in `ps`.",
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Port for /metrics alone, on the same address.")
     ] = None,
     public_url: Annotated[
         str | None, typer.Option(metavar="URL", help="The address that senders use and sign.")
@@ -34,6 +45,9 @@ def serve(
     log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="json or console.")] = None,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Processes that share the work of this machine.")
     ] = None,
     grace: Annotated[
         str | None, typer.Option(metavar="DURATION", help="For attempts in flight at the end, as 25s.")
@@ -57,16 +71,30 @@ def serve(
         port=port,
         admin_host=admin_host,
         admin_port=admin_port,
+        admin_token=admin_token,
+        metrics_port=metrics_port,
         public_url=public_url,
         trusted_proxies=trusted_proxies,
         log_format=log_format,
         log_level=log_level,
+        workers=workers,
         grace=grace,
         max_backlog=max_backlog,
     )
+    if settings.workers > 1:
+        from relay.web import supervisor  # without the service: it runs in the workers
+
+        raise typer.Exit(supervisor.supervise(settings, watch=watch))
     from relay.web import server
 
     raise typer.Exit(server.serve(settings, watch=watch))
+
+
+def worker() -> None:
+    """Be one worker of `relay serve --workers N`, which starts this."""
+    from relay.web import worker as one
+
+    raise typer.Exit(one.work())
 
 
 def demo(

@@ -50,6 +50,7 @@ def init(
 
 
 def check(
+    path: Annotated[str | None, typer.Argument(hidden=True)] = None,
     *,
     config_path: ConfigOption = None,
     resolved: Annotated[
@@ -74,15 +75,17 @@ def check(
     """
     from relay import config
 
+    if path is not None:
+        raise UsageError(f"the file is given by an option: relay check --config {shlex.quote(path)}")
     if last is not None and not against_journal:
         raise UsageError("--last goes with --against-journal")
     if resolved and against_journal:
         raise UsageError("--resolved and --against-journal exclude each other")
 
-    path = load_settings(config=config_path).config
-    configuration = config.load(path, os.environ, allow_unset=allow_unset)
+    file = load_settings(config=config_path).config
+    configuration = config.load(file, os.environ, allow_unset=allow_unset)
     if resolved:
-        typer.echo(config.resolved(path, os.environ, allow_unset=allow_unset).rstrip("\n"))
+        typer.echo(config.resolved(file, os.environ, allow_unset=allow_unset).rstrip("\n"))
         return
     if against_journal:
         explain.against_journal(configuration, journal=journal, last=last or _LAST)
@@ -93,7 +96,10 @@ def check(
         counted(len(configuration.destinations), "destination"),
         counted(routes, "route"),
     )
-    typer.echo(f"{clean(str(path))}: {', '.join(parts)}, no mistakes")
+    typer.echo(f"{clean(str(file))}: {', '.join(parts)}, no mistakes")
+    for name in configuration.experimental:
+        scheme = configuration.sources[name].scheme.name
+        typer.echo(f"source {clean(name)}: {scheme} is experimental, made from its documentation alone")
 
 
 def schema() -> None:

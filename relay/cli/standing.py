@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from relay.cli import render
 from relay.cli.access import file_destinations, reading
 from relay.cli.options import ConfigOption, JournalOption, JsonOption
 from relay.cli.render import Column
-from relay.cli.text import clean, counted, iso, moment, relative, size
+from relay.cli.text import clean, counted, iso, moment, per, relative, size
 from relay.model import Standing
 
 if TYPE_CHECKING:
@@ -40,10 +40,11 @@ def status(
     known = file_destinations(config_path)
     with reading(journal) as reader:
         found = reader.status()
+        now = time.time()
+        rates = reader.delivered_per_second(now)
     if as_json:
-        render.document(_status_json(found, known))
+        render.document(_status_json(found, known, rates))
         return
-    now = time.time()
     render.table(
         (
             Column("DESTINATION"),
@@ -52,10 +53,11 @@ def status(
             Column("NEXT DUE"),
             Column("DEAD", right=True),
             Column("DELIVERED", right=True),
+            Column("RATE", right=True),
             Column("STANDING", wraps=True),
             Column("LAST ERROR", wraps=True),
         ),
-        [_destination_row(one, known, now) for one in found.destinations],
+        [_destination_row(one, known, rates.get(one.name), now) for one in found.destinations],
     )
     typer.echo()
     render.table(
@@ -92,7 +94,9 @@ def _ago(at: float | None, now: float) -> str:
     return "" if at is None else relative(at, now)
 
 
-def _destination_row(one: DestinationStatus, known: Collection[str] | None, now: float) -> tuple[str, ...]:
+def _destination_row(
+    one: DestinationStatus, known: Collection[str] | None, rate: float | None, now: float
+) -> tuple[str, ...]:
     return (
         one.name,
         f"{one.pending:,}",
@@ -100,6 +104,7 @@ def _destination_row(one: DestinationStatus, known: Collection[str] | None, now:
         _next_due(one, known, now),
         f"{one.dead:,}",
         f"{one.delivered:,}",
+        per(rate) if rate else "",
         ", ".join(_standing(one, known, now)),
         f"{one.last_error} ({_ago(one.last_error_at, now)})" if one.last_error else "",
     )
@@ -133,7 +138,9 @@ def _standing(one: DestinationStatus, known: Collection[str] | None, now: float)
     return told
 
 
-def _status_json(found: Status, known: Collection[str] | None) -> dict[str, object]:
+def _status_json(
+    found: Status, known: Collection[str] | None, rates: Mapping[str, float]
+) -> dict[str, object]:
     return {
         "destinations": [
             {
@@ -145,6 +152,7 @@ def _status_json(found: Status, known: Collection[str] | None) -> dict[str, obje
                 "due_at": iso(one.due_at),
                 "dead": one.dead,
                 "delivered": one.delivered,
+                "delivered_per_second": rates.get(one.name, 0.0),
                 "last_error": one.last_error,
                 "last_error_at": iso(one.last_error_at),
                 "held_lanes": one.held_lanes,

@@ -75,6 +75,14 @@ def relative(at: float, now: float) -> str:
     return f"in {span(at - now)}" if at > now else f"{span(now - at)} ago"
 
 
+def per(rate: float) -> str:
+    """So many a second in the largest unit that leaves one at least, as the file has it: `100/s`, `10/m`."""
+    for name, seconds in (("s", 1), ("m", _MINUTE)):
+        if rate * seconds >= 1:
+            return f"{rate * seconds:,.4g}/{name}"
+    return f"{rate * _HOUR:,.4g}/h"
+
+
 def size(count: int) -> str:
     """A number of bytes: `512 B`, `1.2 KiB`."""
     if count < _KIB:

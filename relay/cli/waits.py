@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from relay.cli.text import clean, counted, moment, relative
+from relay.cli.text import clean, counted, moment, per, relative
 from relay.model import Delivery, DeliveryState, Standing
 
 if TYPE_CHECKING:
+    from relay.config import Destination
     from relay.journal import LaneView, Reader
 
 
 def waits_for(
-    reader: Reader, delivery: Delivery, *, destinations: Collection[str] | None, now: float
+    reader: Reader, delivery: Delivery, *, destinations: Mapping[str, Destination] | None, now: float
 ) -> str | None:
     """What keeps this delivery back, or waits for it; None where nothing does but its due time.
 
@@ -30,7 +31,11 @@ def waits_for(
     behind = None if lane is None else in_lane(delivery, lane)
     if behind is None and delivery.due_at is None:
         return f"its route {clean(delivery.route)} left the file, and with it the transform: put it back"
-    return behind or kept_back(reader.standing(delivery.destination), now)
+    kept = behind or kept_back(reader.standing(delivery.destination), now)
+    if kept or destinations is None or delivery.due_at is None or delivery.due_at > now:
+        return kept
+    turn = bound_by(destinations[delivery.destination], reader.in_flight().get(delivery.destination, 0))
+    return turn and f"its turn, being due since {relative(delivery.due_at, now)}: {turn}"
 
 
 def gone(destination: str) -> str:
@@ -65,18 +70,37 @@ def kept_back(standing: Standing | None, now: float) -> str | None:
         probe = "" if standing.probe_at is None else f", next probe {relative(standing.probe_at, now)}"
         return f"its breaker is open since {moment(standing.opened_at)}{probe}"
     if standing.held_until is not None and standing.held_until > now:
-        return f"it asked to wait (429) until {moment(standing.held_until)}"
+        return (
+            f"it asked to wait (429) until {moment(standing.held_until)};"
+            f" sooner by `relay resume {clean(standing.name)}`"
+        )
     return None
 
 
-def short(delivery: Delivery, standing: Standing | None, now: float) -> str | None:
+def bound_by(destination: Destination, in_flight: int) -> str | None:
+    """Which of its limits a destination's due deliveries wait for; None where it is neither."""
+    if in_flight >= destination.concurrency:
+        return f"{in_flight} of {destination.concurrency} in flight"
+    return None if destination.rate is None else f"at most {per(destination.rate)}"
+
+
+def short(
+    delivery: Delivery,
+    standing: Standing | None,
+    *,
+    destination: Destination | None,
+    in_flight: int,
+    now: float,
+) -> str | None:
     """The same in two or three words, for a column; the head of a lane may be a dead one."""
     if delivery.due_at is None:
         return "its route left" if delivery.lane is None else "behind in its lane"
-    if standing is None:
-        return None
-    if standing.paused_at is not None:
-        return "paused"
-    if standing.opened_at is not None:
-        return "breaker open"
-    return "asked to wait" if standing.held_until is not None and standing.held_until > now else None
+    if standing is not None:
+        if standing.paused_at is not None:
+            return "paused"
+        if standing.opened_at is not None:
+            return "breaker open"
+        if standing.held_until is not None and standing.held_until > now:
+            return f"asked to wait, goes on {relative(standing.held_until, now)}"
+    turn = None if destination is None or delivery.due_at > now else bound_by(destination, in_flight)
+    return turn and f"due: {turn}"

@@ -13,6 +13,7 @@ from relay.config.nodes import Entry, Interpolated, Items, Leaf, Node, Table, ma
 
 MASK: Final = "**********"
 _FALLBACK = re.compile(r":-[^}]+\}")
+_NO_FALLBACK: Final = f":-{MASK}}}"
 _REFERENCES = re.compile(r"(\$\{[^}]*\})+")
 _SECRET_HEADER = re.compile(r"authorization|cookie|key|token|secret|signature", re.IGNORECASE)
 
@@ -60,6 +61,8 @@ def _value(within: str, key: str, entry: Entry) -> Any:
     secret = key in _SECRETS.get(within, ()) or (within == "headers" and _SECRET_HEADER.search(key))
     if secret:
         return _hidden(entry.node)
+    if within == "headers" and isinstance(entry.node, Leaf) and isinstance(entry.node.value, Interpolated):
+        return _FALLBACK.sub(_NO_FALLBACK, entry.node.value.written)
     found = _masked(entry.node, key)
     if key in _URLS and isinstance(found, str):
         return _PASSWORD.sub(lambda part: f"{part[1]}{_told(part[2])}@", found)
@@ -76,4 +79,4 @@ def _hidden(node: Node) -> Any:
 
 def _told(written: str) -> str:
     """References stay, for they say where a secret comes from; what was written out goes."""
-    return _FALLBACK.sub(f":-{MASK}}}", written) if _REFERENCES.fullmatch(written) else MASK
+    return _FALLBACK.sub(_NO_FALLBACK, written) if _REFERENCES.fullmatch(written) else MASK

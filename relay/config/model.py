@@ -306,3 +306,8 @@ class Configuration:
     path: Path
     fingerprint: str = field(repr=False)
     files: tuple[Path, ...] = field(repr=False)
+
+    @property
+    def experimental(self) -> tuple[str, ...]:
+        """The sources that verify by a scheme made from its documentation alone."""
+        return tuple(name for name, source in self.sources.items() if source.scheme.experimental)

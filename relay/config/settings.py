@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -17,6 +18,12 @@ from relay.config.values import Wrong, duration, shown
 from relay.errors import ConfigError
 
 _PREFIX = "RELAY_"
+
+MOST_WORKERS = 256
+"""More than any machine has cores for: a slip of the finger."""
+
+_TOKEN = re.compile(r"[!-~]+")
+"""What a header may carry as it is."""
 
 _EXPECTED = {
     "int_parsing": "a whole number",
@@ -52,16 +59,10 @@ def _public(value: str | None) -> str | None:
     return value.rstrip("/")
 
 
-def _loopback(host: str) -> str:
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if not local:
-        raise Wrong(
-            "the operator listener has no login, so it binds loopback only: 127.0.0.1, ::1 or localhost"
-        )
-    return host
+def _token(value: SecretStr) -> SecretStr:
+    if not _TOKEN.fullmatch(value.get_secret_value()):
+        raise Wrong("expected letters, digits and marks without blanks, as `openssl rand -hex 32` makes them")
+    return value
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -78,12 +79,15 @@ class Settings(BaseSettings):
     journal: str = "sqlite:///relay.db"
     host: str = "0.0.0.0"  # noqa: S104  the ingress is meant to be reached
     port: Port = 8080
-    admin_host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
+    admin_host: str = "127.0.0.1"
     admin_port: Port = 8081
+    admin_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    metrics_port: Port | None = None
     public_url: Annotated[str | None, AfterValidator(_public)] = None
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = 1
     grace: Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=3600, allow_inf_nan=False)] = 25.0
     max_backlog: Annotated[int, Field(ge=0)] = 0
 
@@ -92,6 +96,22 @@ class Settings(BaseSettings):
             super().__init__(**flags)
         except ValidationError as error:
             raise ConfigError("\n".join(_complaint(each, flags) for each in error.errors())) from None
+
+    def require_login(self) -> None:
+        """Refuse an operator listener that other machines reach and nobody has to log in to: ConfigError."""
+        if self.admin_token is None and not _is_loopback(self.admin_host):
+            raise ConfigError(
+                f"{_PREFIX}ADMIN_HOST: other machines reach the operator listener on {self.admin_host}, so it"
+                f" needs a token: set {_PREFIX}ADMIN_TOKEN (`openssl rand -hex 32` makes one), or leave it"
+                " on loopback: 127.0.0.1, ::1 or localhost"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _complaint(error: ErrorDetails, flags: Mapping[str, Any]) -> str:

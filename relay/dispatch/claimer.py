@@ -23,9 +23,11 @@ POLL = 1.0
 _SHORTEST_SLEEP = 0.001
 """Seconds; the event loop's own timers are no finer, and may end early by less."""
 
-_REST = 0.1
-"""Seconds without a claim after the journal gave nothing out though something is due: another process
-has paused the destination, or has the probe, and the next look at the standings will show it."""
+_AT_ONCE = 32
+"""Claims under way at once, so that senders do not wait behind those of a thousand destinations."""
+
+_LOOKS_AT_ONCE = 100
+"""Destinations that are looked at in one turn of the journal's writer, for the same reason."""
 
 
 class Claimer:
@@ -49,6 +51,7 @@ class Claimer:
         self._journal = journal
         self._telemetry = telemetry
         self._clock = clock
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     # What is due.
 
@@ -56,7 +59,8 @@ class Claimer:
         """Claim for one destination until it leaves the configuration or the drain begins."""
         while await self._wait_for_work(gate):
             try:
-                await self._claim(gate)
+                async with self._turns:
+                    await self._claim(gate)
             except JournalUnavailable:
                 gate.look()
                 await asyncio.sleep(POLL)
@@ -89,23 +93,24 @@ class Claimer:
             knows_less = gate.end_claim(asked=asked, got=len(claims))
         for claim in claims:
             self._take(claim)
-        if knows_less:
+        if knows_less or (gate.turns and len(claims) < asked):
             name = gate.destination.name
             due = (await self._journal.due((name,))).get(name)
             now = self._clock.now()
             if due is not None and due <= now and not claims:
-                gate.rest(now + _REST)
+                gate.rest(now)
             self._note_oldest(gate, due)
 
     async def _ask(self, gate: Gate, asked: int) -> Sequence[Claim]:
         name, policy = gate.destination.name, gate.breaker.policy
+        room = gate.room(asked)
         if gate.standing.opened_at is None:
-            return await self._journal.claim(name, asked)
+            return await self._journal.claim(name, asked, room=room)
         if policy is None:
             return ()
         next_probe_at = self._clock.now() + policy.cooldown
         suspect = not self.suspect_in_flight
-        claims = await self._journal.probe(name, next_probe_at=next_probe_at, suspect=suspect)
+        claims = await self._journal.probe(name, next_probe_at=next_probe_at, suspect=suspect, room=room)
         for claim in claims:
             gate.begin_probe(claim.delivery.id, next_at=next_probe_at)
             self.suspect_in_flight = self.suspect_in_flight or claim.delivery.is_suspect
@@ -133,25 +138,32 @@ class Claimer:
         gates = [gate for gate in self._gates.values() if not gate.retired]
         await self._standings.read(gates, tell=True)
         awake = [gate for gate in gates if gate.standing.paused_at is None]
-        for name, due in (await self._journal.due([gate.destination.name for gate in awake])).items():
+        for start in range(0, len(awake), _LOOKS_AT_ONCE):
+            await self._look_at(awake[start : start + _LOOKS_AT_ONCE])
+        await self._claim_suspect({gate.destination.name: gate for gate in awake})
+        for gate in gates:
+            await self._standings.tend(gate)
+
+    async def _look_at(self, gates: Iterable[Gate]) -> None:
+        for name, due in (await self._journal.due([gate.destination.name for gate in gates])).items():
             gate = self._gates[name]
             if due is None and gate.standing.opened_at is not None:
                 gate.look()  # only a suspect may be left to probe with, of which `due` says nothing
             self._note_oldest(gate, due)
-        await self._claim_suspect(awake)
-        for gate in gates:
-            await self._standings.tend(gate)
 
-    async def _claim_suspect(self, gates: Iterable[Gate]) -> None:
+    async def _claim_suspect(self, gates: Mapping[str, Gate]) -> None:
         """Try one delivery that lost its owner twice; one at a time, since it may kill the process."""
-        for gate in gates:
+        if self.suspect_in_flight:
+            return
+        for name in await self._journal.suspects():
             if self.suspect_in_flight or self.draining:
                 return
-            if not gate.admit_before_others(self._clock.now()):
+            gate = gates.get(name)
+            if gate is None or not gate.admit_before_others(self._clock.now()):
                 continue
             claims: Sequence[Claim] = ()
             try:
-                claims = await self._journal.claim(gate.destination.name, 1, suspect=True)
+                claims = await self._journal.claim(gate.destination.name, 1, suspect=True, room=gate.room(1))
             finally:
                 if not claims:
                     gate.leave()

@@ -86,7 +86,7 @@ class Courier:
             result = Result(outcome=Outcome.EXPIRED, error="max_age passed while it waited")
         else:
             try:
-                rendered = self._rendered(event, delivery)
+                rendered = await self._rendered(event, delivery)
                 result = await self._send(event, delivery, destination, rendered)
             except ExpressionError as error:
                 result = Result(outcome=Outcome.TRANSFORM_ERROR, error=str(error))
@@ -116,18 +116,25 @@ class Courier:
             verdict=verdict,
         )
 
-    def _rendered(self, event: Event, delivery: Delivery) -> Rendered | None:
-        # What went out as it came goes out so again, even where its route has got a transform since.
-        if delivery.rendered is not None or reached_out(delivery.outcome):
+    async def _rendered(self, event: Event, delivery: Delivery) -> Rendered | None:
+        if delivery.rendered is not None:
             return delivery.rendered
         route = self._routes.get((delivery.source, delivery.route))
-        if route is None and delivery.transform:
-            raise TransformMissing("the route has left the file, and with it the transform; put it back")
-        if route is None or route.transform is None:
+        is_transformed = delivery.transform if route is None else route.transform is not None
+        # What went out as it came goes out so again, even where its route has got a transform since.
+        if not is_transformed or await self._went_out(delivery):
             return None
+        if route is None or route.transform is None:
+            raise TransformMissing("the route has left the file, and with it the transform; put it back")
         return route.transform.render(
             self._view(event), event.headers, self._sources[delivery.source].scheme.mac_headers
         )
+
+    async def _went_out(self, delivery: Delivery) -> bool:
+        """Whether an attempt before this one was sent; the delivery itself knows its latest end alone."""
+        if delivery.attempts <= 1:
+            return False
+        return any(map(reached_out, await self._journal.outcomes(delivery.id)))
 
     def _view(self, event: Event) -> View:
         source = self._sources.get(event.source)

@@ -17,6 +17,7 @@ from relay.config import Configuration, Destination
 from relay.dispatch.claimer import Claimer
 from relay.dispatch.courier import Courier, TransformMissing, Tried
 from relay.dispatch.gate import Gate
+from relay.dispatch.shares import Shares
 from relay.dispatch.standings import Standings
 from relay.errors import JournalUnavailable
 from relay.journal import Claim, Journal
@@ -44,6 +45,7 @@ class Dispatcher:
         self._telemetry = telemetry
         self._clock = clock
         self._standings = Standings(journal=journal, telemetry=telemetry, clock=clock)
+        self._shares = Shares(journal=journal, telemetry=telemetry, clock=clock)
         # A gate stays when its destination has left the file: what is under way still needs it.
         self._gates: dict[str, Gate] = {}
         self._claimer = Claimer(
@@ -112,13 +114,15 @@ class Dispatcher:
     # Its life.
 
     async def start(self) -> None:
-        """Learn which destinations are held back, and begin to claim what is due."""
+        """Learn who else lives and which destinations are held back, and begin to claim what is due."""
         with contextlib.suppress(JournalUnavailable):
+            await self._shares.read(self._gates.values())
             await self._standings.read(self._gates.values(), tell=False)
         self._started = True
         for gate in self._gates.values():
             self._start_claiming(gate)
         self._spawn(self._claimer.poll_forever())
+        self._spawn(self._shares.read_forever(self._gates))
 
     def replace(self, configuration: Configuration) -> None:
         """Take other destinations at once; what is under way ends by the one that it began with."""
@@ -151,7 +155,7 @@ class Dispatcher:
         return len(unfinished)
 
     def _open_gate(self, destination: Destination) -> None:
-        gate = Gate(destination, self._standings.of(destination.name))
+        gate = Gate(destination, self._standings.of(destination.name), self._shares.share)
         self._gates[destination.name] = gate
         self._start_claiming(gate)
 
@@ -172,21 +176,14 @@ class Dispatcher:
         self._spawn(self._deliver(claim.event, claim.delivery))
 
     async def _deliver(self, event: Event, delivery: Delivery) -> None:
-        """One attempt and its end; whatever happens in it, nothing is raised.
-
-        The slot is given back before the end is written: it limits requests, not commits.
-        """
+        """One attempt and its end; whatever happens in it, nothing is raised."""
         gate = self._gates[delivery.destination]
         due_at, promoted = None, False
         try:
-            try:
-                tried = await self._courier.attempt(event, delivery, gate.destination, gate.standing)
-            finally:
-                gate.release()
-            if not self._abandoned:
-                if gate.minds(delivery.id, tried.result.outcome):
-                    await self._note(gate, delivery, tried)
-                due_at, promoted = await self._courier.settle(event, delivery, tried)
+            if not self._journal.may_start(self._clock.now()):
+                due_at = await self._give_back(gate, delivery)
+            else:
+                due_at, promoted = await self._try(gate, event, delivery)
         except TransformMissing as error:
             self._telemetry.route_error(event=event, route=delivery.route, error=str(error))
             with contextlib.suppress(JournalUnavailable):
@@ -197,6 +194,24 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - one delivery's bug must not reach its neighbours
             self._telemetry.internal_error(where="deliver", error=error, delivery_id=delivery.id)
         self._settled(gate, delivery, due_at, promoted=promoted)
+
+    async def _try(self, gate: Gate, event: Event, delivery: Delivery) -> tuple[float | None, bool]:
+        """The slot is given back before the end is written: it limits requests, not commits."""
+        try:
+            tried = await self._courier.attempt(event, delivery, gate.destination, gate.standing)
+        finally:
+            gate.release()
+        if self._abandoned:
+            return None, False
+        if gate.minds(delivery.id, tried.result.outcome):
+            await self._note(gate, delivery, tried)
+        return await self._courier.settle(event, delivery, tried)
+
+    async def _give_back(self, gate: Gate, delivery: Delivery) -> float:
+        """Leave an attempt to whoever may make it: this node was silent, and the others may think it dead."""
+        gate.leave()
+        await self._journal.release((delivery,), interrupted=False)
+        return self._clock.now()
 
     async def _note(self, gate: Gate, delivery: Delivery, tried: Tried) -> None:
         try:

@@ -7,14 +7,21 @@ that the destination asked for. A gate knows no clock and does no I/O.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 
 from relay.config import Destination
-from relay.limits import Breaker, Bucket, Slots, is_failure
+from relay.limits import Breaker, Bucket, Share, Slots, is_failure
 from relay.model import Outcome, Standing
 
 BURST_SECONDS = 0.1
 """After a quiet time a destination gets at once what its rate allows in so many seconds."""
+
+_REST = 0.1
+"""Seconds without a claim after the journal gave nothing out though something is due."""
+
+_LONGEST_REST = 2.0
+"""The most of it, doubled each time, where the nodes take turns."""
 
 
 class Gate:
@@ -27,29 +34,37 @@ class Gate:
     turning     changes of the standing that are on their way into the journal: nothing passes meanwhile
     probe       the delivery that probes an open breaker now
     shut        nothing passes: paused, open, turning or retired
+    permits     a claim counts what other nodes own, since the limit cannot be divided
+    turns       there are other nodes, so that they take turns
     """
 
     __slots__ = (
+        "_born_until",
+        "_claim_from",
         "_not_before",
+        "_rest",
+        "_share",
         "bell",
         "breaker",
         "bucket",
         "claimer",
         "destination",
         "held_until",
+        "permits",
         "probe",
         "retired",
         "shut",
         "slots",
         "standing",
         "turning",
+        "turns",
     )
 
-    def __init__(self, destination: Destination, standing: Standing) -> None:
+    def __init__(self, destination: Destination, standing: Standing, share: Share) -> None:
         self.destination = destination
         self.standing = standing
         self.slots = Slots(destination.concurrency)
-        self.bucket = _bucket(destination.rate)
+        self.bucket = _bucket(destination.rate, share)
         self.breaker = Breaker(destination.breaker)
         self.held_until = standing.held_until or 0.0
         self.bell = asyncio.Event()
@@ -58,14 +73,17 @@ class Gate:
         self.turning = 0
         self.probe: str | None = None
         self.shut = False
-        self._not_before = 0.0
+        self.permits = self.turns = False
+        self._not_before = self._rest = self._born_until = self._claim_from = 0.0
+        self._share = share
+        self._divide()
         self._update()
 
     # Newcomers.
 
     def admit(self, now: float) -> bool:
         """Take a slot and a token for a newcomer; False where it may not be born owned."""
-        if self.shut or now < self.held_until or not self.slots.reserve(now):
+        if self.shut or now < self.held_until or now > self._born_until or not self.slots.reserve(now):
             return False
         if self.bucket is not None and not self.bucket.take(now):
             self.slots.release()
@@ -74,7 +92,7 @@ class Gate:
 
     def admit_before_others(self, now: float) -> bool:
         """Take a slot and a token, whatever else is due."""
-        if self.shut or now < self.held_until or self.slots.free <= 0:
+        if self.shut or now < max(self.held_until, self._claim_from) or self.slots.free <= 0:
             return False
         if self.bucket is not None and not self.bucket.take(now):
             return False
@@ -85,10 +103,16 @@ class Gate:
         """Give back the slot and the token of an attempt that is not made after all."""
         if self.bucket is not None:
             self.bucket.give_back()
-        self.release()
+        self._free_slot()
 
     def release(self) -> None:
         """Give back the slot of an attempt that was made."""
+        if self.turns:
+            # Who has had the turn goes on with what the others have stored meanwhile.
+            self.slots.unsure = True
+        self._free_slot()
+
+    def _free_slot(self) -> None:
         slots = self.slots
         slots.release()
         if slots.waiting or slots.unsure:
@@ -120,7 +144,7 @@ class Gate:
         at = now if is_due else self.slots.next_due
         if at is None or self.turning or self.standing.paused_at is not None or self.slots.free <= 0:
             return None
-        at = max(at, self.held_until, self._not_before)
+        at = max(at, self.held_until, self._not_before, self._claim_from)
         if self.standing.opened_at is not None:
             if self.probe is not None:
                 return None
@@ -139,13 +163,29 @@ class Gate:
 
     def end_claim(self, *, asked: int, got: int) -> bool:
         """Give back what the claim did not fill; True where the journal knows more of due times."""
+        if got:
+            self._rest = 0.0
         if self.bucket is not None:
             self.bucket.give_back(asked - got)
         return self.slots.end_claim(asked=asked, got=got)
 
-    def rest(self, until: float) -> None:
-        """Claim nothing before: the journal gives nothing out, for a reason that is not known here yet."""
-        self._not_before = until
+    def room(self, asked: int) -> int | None:
+        """How many deliveries this node and the others may own, with a claim for `asked` of them.
+
+        None where each has slots of its own. What this node has tried and not yet settled needs no room.
+        """
+        if not self.permits:
+            return None
+        return self.destination.concurrency - (self.slots.in_flight - asked)
+
+    def rest(self, now: float) -> None:
+        """Claim nothing for a while: something is due, and the journal gives nothing out.
+
+        Another process has paused the destination, or has the probe, and the next look at the standings
+        will show it; or another node has its turn, which may take long.
+        """
+        self._rest = min(_LONGEST_REST, 2 * self._rest) if self.turns and self._rest else _REST
+        self._not_before = now + self._rest
 
     # What attempts tell.
 
@@ -187,12 +227,15 @@ class Gate:
     def learn(self, standing: Standing) -> None:
         """Take the journal's word; where something ended that kept deliveries back, they are due now."""
         old, self.standing = self.standing, standing
+        was_held = old.held_until is not None and standing.held_until is None  # an operator ended it
+        if was_held:
+            self.held_until = 0.0
         self.hold(standing.held_until or 0.0)
         self._update()
         was_closed = old.opened_at is None or standing.opened_at is not None
         if not was_closed:
             self.breaker.failures = 0
-        if not was_closed or (old.paused_at is not None and standing.paused_at is None):
+        if not was_closed or was_held or (old.paused_at is not None and standing.paused_at is None):
             self.look()
         elif old.probe_at != standing.probe_at:
             self.bell.set()
@@ -204,13 +247,37 @@ class Gate:
     def adopt(self, destination: Destination) -> None:
         """Take new limits at once; the slots in flight stay taken."""
         if destination.rate != self.destination.rate:
-            self.bucket = _bucket(destination.rate)
+            self.bucket = _bucket(destination.rate, self._share)
         self.destination = destination
-        self.slots.concurrency = destination.concurrency
+        self._divide()
         self.breaker.policy = destination.breaker
         self.retired = False
         self._update()
         self.look()
+
+    def take_share(self, share: Share, now: float) -> None:
+        """Take this node's part of the limits; what is owed of a rate stays owed."""
+        old, self._share = self._share, share
+        self._divide()
+        if (old.rank, old.nodes) == (share.rank, share.nodes):
+            return
+        if self.bucket is not None and self.destination.rate is not None:
+            part = self.destination.rate / share.nodes
+            self.bucket.change(rate=part, burst=_burst(part), now=now)
+        self.bell.set()
+
+    def _divide(self) -> None:
+        share, limit = self._share, self.destination.concurrency
+        self.slots.concurrency = share.of(limit)
+        self.permits = not share.divides(limit)
+        self.turns = self.permits and share.nodes > 1
+        self._born_until = self._claim_from = 0.0
+        if not self.permits:
+            self._born_until = math.inf
+        elif self.turns:
+            self._claim_from = share.since
+        else:
+            self._born_until = share.until
 
     def retire(self) -> None:
         """Let nothing more pass: the destination has left the configuration."""
@@ -228,5 +295,9 @@ class Gate:
         )
 
 
-def _bucket(rate: float | None) -> Bucket | None:
-    return None if rate is None else Bucket(rate, burst=max(1.0, rate * BURST_SECONDS))
+def _bucket(rate: float | None, share: Share) -> Bucket | None:
+    return None if rate is None else Bucket(part := rate / share.nodes, burst=_burst(part))
+
+
+def _burst(rate: float) -> float:
+    return max(1.0, rate * BURST_SECONDS)

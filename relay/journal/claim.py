@@ -69,6 +69,12 @@ def due(tx: Tx, destinations: Iterable[str]) -> dict[str, float | None]:
     return {name: tx.connection.execute(statement, {"b_destination": name}).scalar() for name in destinations}
 
 
+def suspects(tx: Tx) -> list[str]:
+    """The destinations for which a suspect delivery is due."""
+    found = sa.select(delivery.c.destination).where(is_suspect, delivery.c.due_at <= tx.now).distinct()
+    return sorted(row.destination for row in tx.connection.execute(found))
+
+
 def release(
     tx: Tx,
     deliveries: Sequence[Delivery],

@@ -36,15 +36,15 @@ class Destinations(ABC):
         return await self._do(partial(holding.pause, name=name, reason=reason))
 
     async def resume(self, name: str) -> int | None:
-        """Make due now what waits for its next attempt, then end the pause.
+        """Make due now what waits for its next attempt, then end the pause, or the hold of a 429.
 
-        How many deliveries can go out now; None when it was not paused. The pause ends with the last
+        How many deliveries can go out now; None when nothing kept it back. The pause ends with the last
         transaction: after a crash in between it is still paused.
         """
-        if not await self._do(lambda tx: standing_of(tx.connection, name).paused_at is not None):
+        if not await self._do(lambda tx: holding.is_stopped(standing_of(tx.connection, name), tx.now)):
             return None
         await self._make_due(name)
-        return await self._do(partial(holding.end_pause, name=name))
+        return await self._do(partial(holding.resume, name=name))
 
     async def open_breaker(self, name: str, *, probe_at: float) -> bool:
         """Stop all attempts but probes, the first of them at `probe_at`; False when it was open already."""
@@ -57,13 +57,17 @@ class Destinations(ABC):
             await self._make_due(name)
         return closed
 
-    async def probe(self, name: str, *, next_probe_at: float, suspect: bool = False) -> list[Claim]:
+    async def probe(
+        self, name: str, *, next_probe_at: float, suspect: bool = False, room: int | None = None
+    ) -> list[Claim]:
         """Where a probe of the open breaker is due, take one due delivery and set the time of the next.
 
         One node alone is elected. Without a due delivery nothing changes; one that is suspect is
-        taken only with `suspect`, and only where there is no other.
+        taken only with `suspect`, and only where there is no other. `room` as for a claim.
         """
-        return await self._do(partial(holding.probe, name=name, next_probe_at=next_probe_at, suspect=suspect))
+        return await self._do(
+            partial(holding.probe, name=name, next_probe_at=next_probe_at, suspect=suspect, room=room)
+        )
 
     async def hold(self, name: str, *, until: float) -> None:
         """Claim nothing for a destination until then; a longer hold stays."""

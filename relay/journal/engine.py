@@ -42,6 +42,9 @@ class Lease(Protocol):
     def gone(self, tx: Tx, owners: Collection[str]) -> set[str]:
         """Which of the nodes that have a row, and of these owners, live no more; their rows are locked."""
 
+    def living(self, tx: Tx) -> set[str]:
+        """Which nodes live, this one among them: those that may still begin attempts."""
+
     def bury(self, nodes: Collection[str]) -> None:
         """Remove what dead nodes left beside the tables."""
 

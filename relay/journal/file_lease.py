@@ -51,6 +51,10 @@ class FileLease:
         others = (known | set(owners)) - {tx.node}
         return {other for other in others if not is_alive(life_path(self._path, other))}
 
+    def living(self, tx: Tx) -> set[str]:
+        """Which nodes hold their file."""
+        return living(tx.connection, self._path) | {tx.node}
+
     def bury(self, nodes: Collection[str]) -> None:
         """Remove the files of dead nodes."""
         for one in nodes:

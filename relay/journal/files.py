@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_FIRST_PAUSE = 0.00005
-_LONGEST_PAUSE = 0.002
+_PAUSE = 0.00025
+"""Seconds between two looks at a lock: a twentieth of what a batch takes on a good disk."""
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -23,12 +23,18 @@ class LockTimeout(OSError):
 
 
 class FileLock:
-    """A lock between processes and between journals of one process; one thread uses an instance."""
+    """A lock between processes and between journals of one process; one thread uses an instance.
+
+    It is taken in turns: a second lock is that of the one who comes next, so that who lets go and comes
+    again at once must wait behind it. Without it one of two busy writers may starve for a tenth of a
+    second.
+    """
 
     def __init__(self, path: Path, *, patience: float) -> None:
         self._path = path
         self._patience = patience
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._turn = _opened(path)
+        self._next = _opened(beside(path, ".next"))
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -37,20 +43,26 @@ class FileLock:
         try:
             yield
         finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def _take(self) -> None:
         deadline = time.monotonic() + self._patience
-        pause = _FIRST_PAUSE
-        while not _try_lock(self._descriptor):
+        self._wait_for(self._next, deadline)
+        try:
+            self._wait_for(self._turn, deadline)
+        finally:
+            fcntl.flock(self._next, fcntl.LOCK_UN)
+
+    def _wait_for(self, descriptor: int, deadline: float) -> None:
+        while not _try_lock(descriptor):
             if time.monotonic() >= deadline:
                 raise LockTimeout(f"{self._path} is held by another process for over {self._patience:g} s")
-            time.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            time.sleep(_PAUSE)
 
     def close(self) -> None:
-        """Give up the file."""
-        os.close(self._descriptor)
+        """Give up the files."""
+        os.close(self._turn)
+        os.close(self._next)
 
 
 class Life:
@@ -58,7 +70,7 @@ class Life:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = _opened(path)
         # Not LOCK_NB: a reader that asks whether this life is lived holds it for a moment.
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
@@ -80,6 +92,10 @@ def is_alive(path: Path) -> bool:
         return not _try_lock(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _try_lock(descriptor: int) -> bool:

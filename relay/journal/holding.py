@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from relay.journal import claim as claiming
+from relay.journal import permits
 from relay.journal.codec import to_wire
 from relay.journal.constructs import among
 from relay.journal.schema import delivery, destination, is_suspect, is_waiting
@@ -17,18 +18,24 @@ BATCH = 500
 """Rows that one transaction makes due, so that senders do not wait behind it."""
 
 
-def claim(tx: Tx, name: str, limit: int, *, suspect: bool) -> list[Claim]:
+def claim(tx: Tx, name: str, limit: int, *, suspect: bool, room: int | None = None) -> list[Claim]:
     """Take up to `limit` deliveries that are due; none while the destination is kept back."""
     at = standing_of(tx.connection, name)
-    if at.opened_at is not None or _is_stopped(at, tx.now):
+    if at.opened_at is not None or is_stopped(at, tx.now):
         return []
+    if room is not None:
+        limit = min(limit, permits.left(tx, name, room))
+        if limit <= 0:
+            return []
     return claiming.take(tx, name, limit, suspect=suspect)
 
 
-def probe(tx: Tx, name: str, *, next_probe_at: float, suspect: bool) -> list[Claim]:
+def probe(tx: Tx, name: str, *, next_probe_at: float, suspect: bool, room: int | None = None) -> list[Claim]:
     """Where a probe of an open breaker is due, take one delivery and set the time of the next probe."""
     at = standing_of(tx.connection, name)
-    if at.probe_at is None or at.probe_at > tx.now or _is_stopped(at, tx.now):
+    if at.probe_at is None or at.probe_at > tx.now or is_stopped(at, tx.now):
+        return []
+    if room is not None and permits.left(tx, name, room) <= 0:
         return []
     # Another node may have been elected since the row was read.
     ours = sa.update(destination).where(destination.c.name == name, destination.c.opened_at.is_not(None))
@@ -43,7 +50,8 @@ def probe(tx: Tx, name: str, *, next_probe_at: float, suspect: bool) -> list[Cla
     return claims
 
 
-def _is_stopped(at: Standing, now: float) -> bool:
+def is_stopped(at: Standing, now: float) -> bool:
+    """Whether a pause or a hold lets nothing pass, probes neither."""
     return at.paused_at is not None or (at.held_until is not None and at.held_until > now)
 
 
@@ -54,10 +62,13 @@ def pause(tx: Tx, name: str, *, reason: str) -> bool:
     )
 
 
-def end_pause(tx: Tx, name: str) -> int | None:
-    """End a pause and add it to the earlier ones; how many deliveries have a due time, None without one."""
+def resume(tx: Tx, name: str) -> int | None:
+    """End a pause, which is added to the earlier ones, and a 429's hold.
+
+    How many deliveries have a due time; None where there was neither.
+    """
     at = standing_of(tx.connection, name)
-    if at.paused_at is None:
+    if not is_stopped(at, tx.now):
         return None
     ended = _change(
         tx,
@@ -65,7 +76,8 @@ def end_pause(tx: Tx, name: str) -> int | None:
         destination.c.paused_at == at.paused_at,  # another node may have ended it since
         paused_at=None,
         pause_reason=None,
-        paused_for=at.paused_for + max(0.0, tx.now - at.paused_at),
+        paused_for=at.paused_for + (0.0 if at.paused_at is None else max(0.0, tx.now - at.paused_at)),
+        held_until=None,
     )
     if not ended:
         return None

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from relay.clock import Clock
 from relay.errors import JournalUnavailable
-from relay.journal import claim, holding, nodes, operate, purging, tables
+from relay.journal import claim, holding, nodes, operate, purging, settle, tables
 from relay.journal.destinations import Destinations
 from relay.journal.engine import Engine, Lease
 from relay.journal.figures import pending_by_destination
@@ -32,7 +32,7 @@ from relay.journal.values import (
     Settlement,
 )
 from relay.journal.writer import Writer
-from relay.model import Delivery
+from relay.model import Delivery, Outcome
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class Journal(Destinations):
                 hooks=hooks,
                 append_timeout=append_timeout,
             )
-            journal._writer.backlog = engine.write(pending_by_destination)
+            journal._writer.tally.backlog = engine.write(pending_by_destination)
             if node is not None:
                 engine.write(partial(_begin, lease=lease, now=clock.now()))
                 lease.kept()
@@ -137,7 +137,7 @@ class Journal(Destinations):
 
     def backlogs(self) -> Mapping[str, int]:
         """Pending deliveries, those in flight included, of every destination that has or had one."""
-        return dict(self._writer.backlog)
+        return dict(self._writer.tally.backlog)
 
     def count_rejected(self, source: str) -> None:
         """Count a refused request of a known source; returns at once, written within a second."""
@@ -169,12 +169,24 @@ class Journal(Destinations):
         self._writer.submit(settlement, future, keep=True)
         return await future
 
-    async def claim(self, destination: str, limit: int, *, suspect: bool = False) -> list[Claim]:
+    async def outcomes(self, delivery_id: str) -> list[Outcome]:
+        """How a delivery's attempts ended so far, the first one first."""
+        return await self._do(partial(settle.outcomes, delivery_id=delivery_id))
+
+    async def claim(
+        self, destination: str, limit: int, *, suspect: bool = False, room: int | None = None
+    ) -> list[Claim]:
         """Take up to `limit` due deliveries; the suspect ones only with `suspect`, and then none else.
 
-        None while the destination is paused, its breaker is open, or a 429 holds it.
+        None while the destination is paused, its breaker is open, or a 429 holds it. With `room` no
+        more than so many, less what other nodes own of the destination.
         """
-        return await self._do(partial(holding.claim, name=destination, limit=limit, suspect=suspect))
+        work = partial(holding.claim, name=destination, limit=limit, suspect=suspect, room=room)
+        return await self._do(work)
+
+    async def living(self) -> Sequence[str]:
+        """The nodes that live, this one among them, the oldest first."""
+        return sorted(await self._do(self._lease.living))
 
     async def release(
         self,
@@ -198,6 +210,10 @@ class Journal(Destinations):
     async def due(self, destinations: Iterable[str]) -> Mapping[str, float | None]:
         """When the next delivery of each destination is due; None where none waits; suspects aside."""
         return await self._do(partial(claim.due, destinations=tuple(destinations)))
+
+    async def suspects(self) -> Sequence[str]:
+        """The destinations for which a suspect delivery is due."""
+        return await self._do(claim.suspects)
 
     async def rescue(self, held: Collection[str] = ()) -> list[Rescued]:
         """Take deliveries from nodes that are gone, and what this one owns for over 10 s but does not hold.

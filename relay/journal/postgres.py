@@ -41,7 +41,12 @@ _IN_THE_WAY = frozenset({"40P01", "40001"})  # deadlock, serialization
 _LOCKED = "55P03"
 _ROWS_FAULT = ("22", "23", "54")  # classes: data, integrity, a limit such as that of an index's row
 
-_TROUBLE = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError, psycopg.Error, OSError)
+_TROUBLE = (
+    *(sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError),
+    # A stream of rows goes past SQLAlchemy, and so do its errors.
+    *(psycopg.OperationalError, psycopg.InternalError, psycopg.InterfaceError),
+    OSError,
+)
 
 _WRITER = {
     "default_transaction_isolation": "read\\ committed",
@@ -154,7 +159,7 @@ class PostgresEngine:
             try:
                 with self._watchdog.over(self._cut):
                     return self._once(work)
-            except sa.exc.DBAPIError as error:
+            except (sa.exc.DBAPIError, psycopg.Error) as error:
                 tries += 1
                 if sqlstate(error) not in _IN_THE_WAY or tries == _TRIES:
                     raise
@@ -194,7 +199,7 @@ class PostgresEngine:
         """Whether the server or the link is at fault, and no row."""
         if sqlstate(error).startswith(_ROWS_FAULT):
             return False
-        return isinstance(error, _TROUBLE) or type(error) is sa.exc.DatabaseError
+        return isinstance(error, _TROUBLE) or type(error) in (sa.exc.DatabaseError, psycopg.DatabaseError)
 
     def is_busy(self, error: Exception) -> bool:
         """Whether somebody else held a lock for too long."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Self
 
 import sqlalchemy as sa
 
-from relay.journal import query
+from relay.journal import pace, query
 from relay.journal.codec import maybe_from_wire, read_attempt, read_delivery, read_event, to_wire
 from relay.journal.conservation import read_ledger
 from relay.journal.engine import View
@@ -129,6 +129,16 @@ class Reader:
         with self._view.reading() as connection:
             size = self._view.bytes(connection)
             return read_status(connection, alive=self._view.alive(connection), size=size)
+
+    def delivered_per_second(self, now: float) -> Mapping[str, float]:
+        """How many deliveries each destination took a second lately; those that took none are left out."""
+        with self._view.reading() as connection:
+            return pace.delivered_per_second(connection, now)
+
+    def in_flight(self) -> Mapping[str, int]:
+        """How many attempts at each destination are under way; those with none are left out."""
+        with self._view.reading() as connection:
+            return pace.in_flight(connection)
 
     def count_early(self, early: Early) -> int:
         """How many events a purge would remove now."""

@@ -25,6 +25,9 @@ STALE = 20.0
 SILENT = 30.0
 """Seconds without a renewal after which a node is gone."""
 
+DIVIDES = 25.0
+"""Seconds without a renewal after which a node, which begins nothing more, takes no part of the limits."""
+
 _SERVER_TIME: sa.ColumnClause[float] = sa.literal_column(
     "extract(epoch FROM clock_timestamp())::float8", sa.Double
 )
@@ -123,6 +126,11 @@ class RowLease:
         )
         dead = {row.id for row in rows if row.beats == silent[row.id].beats}
         return dead | (set(owners) - known - {tx.node})
+
+    def living(self, tx: Tx) -> set[str]:
+        """Which nodes have renewed their row in the last 25 seconds, before our eyes."""
+        self._look(tx.connection, tx.now)
+        return {tx.node} | {one for one, seen in self._seen.items() if tx.now - seen.since < DIVIDES}
 
     def bury(self, nodes: Collection[str]) -> None:
         """Nothing is left of a node but its row."""

@@ -156,8 +156,8 @@ sa.Index(
     delivery.c.finished_at,
     sqlite_where=_is_dead,
 )
-_is_done = sa.or_(delivery.c.state == DELIVERED, delivery.c.state == CANCELLED)
-sa.Index("ix_delivery_done", delivery.c.finished_at, sqlite_where=_is_done)
+is_done = sa.or_(delivery.c.state == DELIVERED, delivery.c.state == CANCELLED)
+sa.Index("ix_delivery_done", delivery.c.finished_at, sqlite_where=is_done)
 
 attempt = sa.Table(
     "attempt",

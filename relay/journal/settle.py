@@ -13,7 +13,7 @@ from relay.journal.schema import attempt
 from relay.journal.statements import Row
 from relay.journal.tx import Mismatch, Tx
 from relay.journal.values import Settled, Settlement
-from relay.model import DeliveryState
+from relay.model import DeliveryState, Outcome
 
 _DONE = Settled(done=True, promoted=False)
 
@@ -41,6 +41,14 @@ def settle_one(tx: Tx, settlement: Settlement) -> Settled:
         )
     ).first()
     return Settled(done=before is not None, promoted=False)
+
+
+def outcomes(tx: Tx, delivery_id: str) -> list[Outcome]:
+    """How a delivery's attempts ended so far, the first one first."""
+    ended = (
+        sa.select(attempt.c.outcome).where(attempt.c.delivery_id == delivery_id).order_by(attempt.c.number)
+    )
+    return [Outcome(row.outcome) for row in tx.connection.execute(ended)]
 
 
 def _row(tx: Tx, settlement: Settlement) -> Row:

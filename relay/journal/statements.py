@@ -45,12 +45,42 @@ class Hot:
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """Rows for one table by PostgreSQL's COPY: half the CPU of an INSERT, here and in the server.
+
+    It parses, plans and answers once for all rows, and writes them to the log page by page.
+    """
+
+    sql: str
+    types: tuple[str, ...]
+
+    @classmethod
+    def compile(cls, table: sa.Table, columns: Sequence[str], dialect: sa.Dialect) -> Stream:
+        """Rows are tuples in the order of the columns; their types are sent in binary."""
+        types = (str(table.c[name].type.compile(dialect=dialect)).lower() for name in columns)
+        return cls(
+            f"COPY {table.name} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)",
+            tuple("float8" if name == "double precision" else name for name in types),
+        )
+
+    def run(self, connection: sa.Connection, rows: Sequence[Row]) -> int:
+        """Store all rows in one go; how many they were."""
+        driver: Any = connection.connection.driver_connection
+        with driver.cursor() as cursor:
+            with cursor.copy(self.sql) as stream:
+                stream.set_types(self.types)
+                for row in rows:
+                    stream.write_row(row)
+            return int(cursor.rowcount)
+
+
+@dataclass(frozen=True, slots=True)
 class Statements:
     """The hot statements of one dialect."""
 
-    insert_event: Hot
-    insert_delivery: Hot
-    insert_attempt: Hot
+    insert_event: Hot | Stream
+    insert_delivery: Hot | Stream
+    insert_attempt: Hot | Stream
     settle: Hot
     take_key: Hot
     count: Hot
@@ -102,7 +132,9 @@ def _binds(names: Iterable[str]) -> dict[str, sa.BindParameter[object]]:
     return {name: sa.bindparam(name) for name in names}
 
 
-def _insert(table: sa.Table, columns: Sequence[str], dialect: sa.Dialect) -> Hot:
+def _insert(table: sa.Table, columns: Sequence[str], dialect: sa.Dialect) -> Hot | Stream:
+    if dialect.name == "postgresql":
+        return Stream.compile(table, columns, dialect)
     # inline: no RETURNING, nobody asks for the number that the row got.
     return Hot.compile(sa.insert(table).values(_binds(columns)).inline(), columns, dialect)
 

@@ -16,12 +16,15 @@ from relay.journal.statements import Statements
 class Sums:
     """What a batch adds up in memory: ledger counters, backlog, the last error of a destination.
 
-    `recount` asks for the backlog to be counted afresh at the end, into `counted`.
+    told     the errors are written
+    recount  others may have changed the backlog
+    counted  the backlog, where it was counted afresh
     """
 
     ledger: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     backlog: Counter[str] = field(default_factory=Counter)
     errors: dict[str, str] = field(default_factory=dict)
+    told: bool = False
     recount: bool = False
     counted: dict[str, int] | None = None
 
@@ -48,20 +51,26 @@ class Tx:
         """The same transaction with sums of its own, to be added when the part has succeeded."""
         return Tx(self.connection, self.statements, self.node, self.now, self.slot)
 
-    def finish(self) -> None:
-        """Write the sums; in one order, so that two nodes cannot wait for each other."""
+    def count(self) -> None:
+        """Write the counters; in one order, so that two nodes cannot wait for each other."""
         counters = sorted((key, value) for key, value in self.sums.ledger.items() if value)
         if counters:
             self.statements.count.run(
                 self.connection, [(*key, self.slot, value, self.now) for key, value in counters]
             )
+
+    def tell_errors(self) -> None:
+        """Write the last error of each destination."""
         if self.sums.errors:
             self.statements.last_error.run(
                 self.connection,
                 [(name, to_wire(error), self.now) for name, error in sorted(self.sums.errors.items())],
             )
-        if self.sums.recount:
-            self.sums.counted = pending_by_destination(self.connection)
+            self.sums.told = True
+
+    def count_again(self) -> None:
+        """Count the backlog afresh."""
+        self.sums.counted = pending_by_destination(self.connection)
 
 
 class Mismatch(Exception):

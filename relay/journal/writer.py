@@ -23,6 +23,7 @@ from relay.journal.engine import Engine, Lease, words_of
 from relay.journal.schema import meta
 from relay.journal.settle import settle_many, settle_one
 from relay.journal.statements import Statements
+from relay.journal.tally import Tally
 from relay.journal.tx import Sums, Tx
 from relay.journal.values import Claim, Entry, Hooks, Receipt, Settlement
 from relay.model import Delivery
@@ -70,7 +71,7 @@ class Writer:
         self._announced: str | None = None
         self._probe_at = 0.0
         self._stopping = False
-        self.backlog: dict[str, int] = {}
+        self.tally = Tally()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
 
     @property
@@ -205,7 +206,8 @@ class Writer:
     def _commit(self, jobs: list[Job]) -> Ends:
         with self._lock:
             rejected, self._rejected = self._rejected, Sums()
-        if not jobs and not rejected.ledger and not self._lease.is_due(self._clock.now()):
+        is_due = self.tally.is_due(last=self._stopping) or self._lease.is_due(self._clock.now())
+        if not (jobs or rejected.ledger or is_due):
             self._engine.mark()
             return []
         began = time.monotonic()
@@ -217,11 +219,7 @@ class Writer:
                 self._rejected.add(rejected)
             return self._refuse(jobs, self._failure or "")
         self._lease.kept()
-        if sums.counted is not None:
-            self.backlog = sums.counted
-        else:
-            for name, change in sums.backlog.items():
-                self.backlog[name] = self.backlog.get(name, 0) + change
+        self.tally.keep(sums)
         if self._hooks is not None:
             _tell(self._hooks.committed, len(jobs), time.monotonic() - began)
         self._after(jobs)
@@ -265,14 +263,14 @@ class Writer:
         for job in jobs:
             if not isinstance(job.work, Entry | Settlement):
                 ends.append((job, job.work(tx)))
-        tx.finish()
+        self.tally.finish(tx, last=self._stopping)
         return ends, tx.sums
 
     def _one_by_one(self, jobs: list[Job], rejected: Sums, connection: sa.Connection) -> tuple[Ends, Sums]:
         tx = self._tx(connection, rejected)
         lanes.reserve(tx, _deliveries(jobs))
         ends = [(job, self._alone(tx, job)) for job in sorted(jobs, key=_rank)]
-        tx.finish()
+        self.tally.finish(tx, last=self._stopping)
         return ends, tx.sums
 
     def _alone(self, tx: Tx, job: Job) -> Any:

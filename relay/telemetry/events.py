@@ -103,15 +103,6 @@ class Events(Voice):
         """A provider's question was answered by the scheme; nothing was stored."""
         self._log.info("handshake.answered", source=source)
 
-    def scheme_experimental(self, *, source: str, scheme: str) -> None:
-        """A source verifies by a scheme that no provider's own test vector has confirmed yet."""
-        self._log.warning(
-            "library.message",
-            logger="relay.signatures",
-            message=f"the scheme {scheme} is experimental: no published test vector confirms it",
-            source=source,
-        )
-
     def route_error(self, *, event: Event, route: str, error: str) -> None:
         """An expression of a route failed on an event."""
         self.metrics.route_errors.inc()

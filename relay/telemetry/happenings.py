@@ -25,9 +25,13 @@ class Telemetry(Events, Deliveries, Destinations, Life):
         log_format: Literal["json", "console"] = "json",
         log_level: str = "info",
         stream: TextIO | None = None,
+        turns: int | None = None,
     ) -> Self:
-        """Set up the logs of this process, on stdout unless a stream is given, and tell through them."""
-        return cls(configure(log_format=log_format, log_level=log_level, stream=stream))
+        """Set up the logs of this process, on stdout unless a stream is given, and tell through them.
+
+        With `turns`, other processes write to the same stream: see `make_turns`.
+        """
+        return cls(configure(log_format=log_format, log_level=log_level, stream=stream, turns=turns))
 
     def __enter__(self) -> Self:
         return self

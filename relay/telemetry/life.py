@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from relay.model import Standing
@@ -37,6 +37,15 @@ class Life(Voice):
         """The drain is over."""
         self._log.info("service.stopped", **facts)
 
+    def worker_ended(self, *, worker: int, pid: int, how: str, pause: float) -> None:
+        """A worker ended that nobody told to; another takes its place after `pause` seconds."""
+        self._log.error(
+            "library.message",
+            logger="relay.workers",
+            message=f"worker {worker} (process {pid}) ended by {how}; another starts in {pause:g} s",
+            worker=worker,
+        )
+
     def internal_error(self, *, where: str, error: BaseException, delivery_id: str | None = None) -> None:
         """A bug was met and got around; the line has its traceback, and is a library's in the closed list."""
         line: dict[str, Any] = {"delivery_id": delivery_id} if delivery_id is not None else {}
@@ -51,10 +60,16 @@ class Life(Voice):
 
     # The configuration
 
-    def config_loaded(self, *, path: str, digest: str, **counts: int) -> None:
-        """A configuration is in force, with so many sources, destinations and routes."""
+    def config_loaded(
+        self, *, path: str, digest: str, experimental: Sequence[str] = (), **counts: int
+    ) -> None:
+        """A configuration is in force, with so many sources, destinations and routes.
+
+        `experimental`: the sources that verify by a scheme which nothing of the provider's confirms.
+        """
         self.metrics.config_ok.set(1)
-        self._log.info("config.loaded", config=path, digest=digest, **counts)
+        told = {"experimental": list(experimental)} if experimental else {}
+        self._log.info("config.loaded", config=path, digest=digest, **counts, **told)
 
     def config_rejected(self, *, path: str, report: str) -> None:
         """A configuration was not taken, for the mistakes in the report; the one in force goes on."""

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
+from relay.telemetry.turns import turn
+
 PAUSE = 0.02
 """Seconds between two writes: a write for each line costs more than the line."""
 
@@ -24,12 +26,16 @@ class LineWriter:
     """Takes lines from any thread, never waits and never raises; errors are written without pause.
 
     A thread writes, not the event loop: a reader of stdout that stalls must not stall the service.
+    `turns` is a descriptor of `make_turns`, where other processes write to the same stream.
     """
 
-    def __init__(self, stream: TextIO | None, *, lost: Callable[[int], str] = str) -> None:
+    def __init__(
+        self, stream: TextIO | None, *, lost: Callable[[int], str] = str, turns: int | None = None
+    ) -> None:
         self._stream = stream
         self._descriptor = _descriptor(stream)
         self._lost_line = lost
+        self._turns = turns
         self._lines: deque[str] = deque()
         self._lost = 0
         self._waiting = threading.Event()
@@ -86,7 +92,8 @@ class LineWriter:
 
     def _write(self, text: str) -> None:
         if self._descriptor is not None:
-            _write_all(self._descriptor, text.encode("utf-8", "backslashreplace"))
+            with turn(self._turns):
+                _write_all(self._descriptor, text.encode("utf-8", "backslashreplace"))
         elif self._stream is not None:
             try:
                 self._stream.write(text)

@@ -226,8 +226,9 @@ def configure(
     log_format: Literal["json", "console"] = "json",
     log_level: str = "info",
     stream: TextIO | None = None,
+    turns: int | None = None,
 ) -> Logs:
-    """Set up logging for this process, on stdout unless a stream is given."""
+    """Set up logging for this process, on stdout unless a stream is given; `turns` as `LineWriter` has it."""
     stream = stream if stream is not None else sys.stdout
     stamp = Stamp()
     colours = log_format == "console" and stream is not None and stream.isatty()
@@ -237,7 +238,7 @@ def configure(
         line: Any = {**_FIRST, "event": "library.message", "logger": "relay", "message": _LOST.format(count)}
         return str(render(None, "error", stamp(None, "error", line)))
 
-    writer = LineWriter(stream, lost=lost)
+    writer = LineWriter(stream, lost=lost, turns=turns)
     bound: Any = structlog.make_filtering_bound_logger(log_level.lower())
     return Logs(bound(writer, [stamp, redact, render], dict(_FIRST)), writer)
 

@@ -1,34 +1,34 @@
-"""The operators' listener, on loopback: metrics."""
+"""The operators' listener: metrics."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
 
-from fastapi import Depends, FastAPI, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
 
-from relay.service import Service
-
-LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
-
-
-async def get_service(request: Request) -> Service:
-    """Dependency: the service that this application speaks for."""
-    service: Service = request.app.state.service
-    return service
+from relay.config import Settings
+from relay.web.gate import Gate
 
 
-async def metrics(service: Annotated[Service, Depends(get_service)]) -> Response:
-    """Prometheus metrics, gauges fresh from the journal."""
-    await service.refresh_metrics()
-    return Response(generate_latest(service.telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+class Figures(Protocol):
+    """Where metrics come from: a registry, or the sums over several."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Every metric with its samples."""
+        ...
 
 
-def create_app(service: Service) -> FastAPI:
-    """The operator application; a foreign Host is refused, so that no web page can rebind to it."""
+def create_app(figures: Figures, *, refresh: Callable[[], Awaitable[None]], settings: Settings) -> FastAPI:
+    """The operator application, behind its gate; `refresh` brings the figures up to date."""
     app = FastAPI(title="Relay operator", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.service = service
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_HOSTS)
+
+    async def metrics() -> Response:
+        """Prometheus metrics, gauges fresh from the journal."""
+        await refresh()
+        return Response(generate_latest(figures), media_type=CONTENT_TYPE_LATEST)
+
     app.add_api_route("/metrics", metrics, methods=["GET"])
+    app.add_middleware(Gate, token=settings.admin_token, name=settings.admin_host)
     return app

@@ -42,6 +42,9 @@ _FRAMING_ROOM = 64 * 1024
 _FRAMING_PER_CHUNK = 64
 """Bytes a chunked body may spend on framing: extensions and trailers have no other limit."""
 
+_MAPPED = "::ffff:"
+"""Before an IPv4 address, where a socket of both families takes the connection."""
+
 
 class _Refusal(Exception):
     """Raised inside the parser's callbacks; httptools hands it on as the context of its own."""
@@ -96,6 +99,8 @@ class IngressProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        if self.client is not None and self.client[0].startswith(_MAPPED):
+            self.client = (self.client[0].removeprefix(_MAPPED), self.client[1])
         self._timer = self.loop.call_later(self.header_deadline, self._expired)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -96,7 +96,10 @@ alerts:
 
 
 def test_an_alert_about_a_death_goes_by_email_too(tmp_path: Path, start_relay: StartRelay) -> None:
-    """A mailbox gets a subject that says what is the matter, and a text that says what to do."""
+    """A mailbox gets a subject that says what is the matter, and a text that says what to do.
+
+    A replay is the same letter, also to a mailbox that was not told before.
+    """
     with Mailbox(tmp_path) as mailbox:
         relay = start_relay(
             f"""
@@ -104,14 +107,23 @@ sources: {{in: {{verify: none}}}}
 destinations:
   dies: {{url: "{Receiver().url}/", retry: {{max_attempts: 1}}}}
   mail: {{email: {{to: ops@example.com, from: relay@example.com, smtp: "smtp://127.0.0.1:{mailbox.port}"}}}}
+  boss: {{email: {{to: boss@example.com, from: relay@example.com, smtp: "smtp://127.0.0.1:{mailbox.port}"}}}}
 routes: [{{source: in, to: dies}}]
 alerts: [{{about: dead, to: mail}}]
 """
         )
         relay.post("in", "{}")
         (letter,) = mailbox.wait(1)
+        event = str(letter.message["Relay-Event-Id"])
+        relay.cli("replay", event)
+        relay.cli("replay", event, "--to", "boss")
+        _, again, elsewhere = mailbox.wait(3)
     assert letter.message["Subject"] == "Relay: delivery given up: dies"
     assert "relay show dlv_" in letter.message.get_content()
+    for one in (again, elsewhere):
+        assert one.message["Subject"] == letter.message["Subject"]
+        assert one.message.get_content() == letter.message.get_content()
+    assert elsewhere.recipients == ("boss@example.com",)
 
 
 def test_an_alert_that_dies_alerts_nobody(start_relay: StartRelay) -> None:

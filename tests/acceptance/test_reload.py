@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def a_file(receiver: Receiver, *, path: str = "/old", more: str = "") -> str:
     return f"""
 sources: {{in: {{verify: none}}}}
 destinations:
-  out: {{url: "{receiver.url}{path}", retry: {{first_wait: 200ms, factor: 1, jitter: 0}}}}
+  out: {{url: "{receiver.url}{path}", retry: {{first_wait: 200ms, factor: 1, jitter: 0}}, breaker: none}}
 {more}
 routes: [{{source: in, to: out}}]
 """
@@ -56,12 +57,27 @@ def test_what_was_tried_goes_out_as_it_was_tried(receiver: Receiver, start_relay
     assert receiver.requests[-1].body == b"new"
 
 
+def test_what_expired_goes_out_as_it_was_tried(receiver: Receiver, start_relay: StartRelay) -> None:
+    """An operator's retry of what grew too old sends what was sent before, by whatever it ended since."""
+    receiver.script(503)
+    old = a_file(receiver).replace("first_wait: 200ms", "first_wait: 1h, max_age: 1s")
+    relay = start_relay(old)
+    relay.post("in", b"as it came")
+    (dead,) = relay.wait_log("delivery.dead", outcome="expired")
+    relay.config.write_text(old.replace("to: out", "to: out, transform: {text: new}"))
+    relay.signal(signal.SIGHUP)
+    relay.wait_log("config.loaded", 2)
+    relay.cli("retry", dead["delivery_id"])
+    assert {one.body for one in receiver.wait(2)} == {b"as it came"}
+
+
 @pytest.mark.parametrize("way", ["signal", "command", "watch"])
 def test_a_new_file_takes_over_between_two_events(
     receiver: Receiver, start_relay: StartRelay, way: str
 ) -> None:
     """By signal, command or watch: what is in flight ends as it began, the connection stays open."""
-    receiver.script(Reply(delay=4.0), path="/old")
+    answered = threading.Event()
+    receiver.script(Reply(until=answered), path="/old")
     relay = start_relay(a_file(receiver), flags=["--watch"] if way == "watch" else [])
     sender = http.client.HTTPConnection("127.0.0.1", relay.port, timeout=10)
     sender.request("POST", "/hooks/in", "1")
@@ -76,6 +92,7 @@ def test_a_new_file_takes_over_between_two_events(
     assert sender.getresponse().status == 202
     assert sender.sock is connected
     assert [one.path for one in receiver.wait(2)] == ["/old", "/new"]
+    answered.set()
     relay.wait_log("attempt.finished", 2, outcome="delivered")
     assert len(receiver.requests) == 2
     assert relay.log("service.started", pid=relay.pid)

@@ -6,8 +6,10 @@ import argparse
 import os
 import platform
 import sys
+from contextlib import nullcontext
 from statistics import median
 
+from tests.benchmarks.database import database
 from tests.benchmarks.measure import SENDERS, Figures, measure
 from tests.benchmarks.payload import SIZE
 from tests.benchmarks.subjects import SUBJECTS, Subject
@@ -15,6 +17,8 @@ from tests.benchmarks.subjects import SUBJECTS, Subject
 TIMES_BACKGROUND = 20.0
 SHARE_OF_LIMIT = 0.3
 CPU_OF_LIMIT = 3.3
+SHARES_ON_POSTGRES = {"postgres1": 0.2, "postgres2": 0.28}
+TIMES_ONE_PROCESS = 1.25
 
 
 def main() -> int:
@@ -27,11 +31,12 @@ def main() -> int:
         f"{os.cpu_count()} cores, Python {platform.python_version()}, one machine for all"
     )
     runs: dict[str, list[Figures]] = {subject.name: [] for subject in chosen}
-    for turn in range(rounds):
-        for subject in chosen:
-            figures = measure(subject, seconds=options.seconds)
-            runs[subject.name].append(figures)
-            _progress(f"{turn + 1}/{rounds} {subject.name}: {figures.per_second:,.0f}/s")
+    with database() if any(subject.shared for subject in chosen) else nullcontext() as server:
+        for turn in range(rounds):
+            for subject in chosen:
+                figures = measure(subject, seconds=options.seconds, database=server)
+                runs[subject.name].append(figures)
+                _progress(f"{turn + 1}/{rounds} {subject.name}: {figures.per_second:,.0f}/s")
     medians = {name: _median(figures) for name, figures in runs.items()}
     _table(chosen, medians)
     return 0 if _bars(chosen, medians) else 1
@@ -55,33 +60,46 @@ def _median(runs: list[Figures]) -> Figures:
     return Figures(
         per_second=median(run.per_second for run in runs),
         cpu=median(run.cpu for run in runs),
+        server_cpu=median(run.server_cpu for run in runs),
+        written=median(run.written for run in runs),
         p50=median(run.p50 for run in runs),
         p99=median(run.p99 for run in runs),
         acknowledged=worst.acknowledged,
         delivered=worst.delivered,
         refused=max(run.refused for run in runs),
+        load=median(run.load for run in runs),
     )
 
 
 def _table(chosen: list[Subject], medians: dict[str, Figures]) -> None:
-    head = f"{'':36}{'events/s':>10}{'CPU us':>9}{'ack p50':>12}{'ack p99':>12}"
-    _say(f"\n{head}{'/ limit':>9}{'CPU / limit':>13}{'/ Background':>14}{'missing':>9}{'refused':>9}")
+    columns = ("events/s", 10), ("CPU us", 9), ("server", 8), ("log B", 8), ("ack p50", 12), ("ack p99", 12)
+    others = (
+        ("/ limit", 9),
+        ("CPU / limit", 13),
+        ("/ Background", 14),
+        ("missing", 9),
+        ("refused", 9),
+        ("load", 6),
+    )
+    _say("\n" + " " * 36 + "".join(f"{title:>{width}}" for title, width in (*columns, *others)))
     limit, background = medians.get("limit"), medians.get("background")
     for subject in chosen:
         figures = medians[subject.name]
         _say(
             f"{subject.title:36}{figures.per_second:>10,.0f}{figures.cpu * 1e6:>9,.0f}"
+            f"{figures.server_cpu * 1e6:>8,.0f}{figures.written:>8,.0f}"
             f"{figures.p50 * 1e3:>9,.1f} ms{figures.p99 * 1e3:>9,.1f} ms"
             f"{_ratio(figures.per_second, limit.per_second if limit else None, 2):>9}"
             f"{_ratio(figures.cpu, limit.cpu if limit else None, 2):>13}"
             f"{_ratio(figures.per_second, background.per_second if background else None, 1):>14}"
-            f"{figures.missing:>9,}{figures.refused:>9,}"
+            f"{figures.missing:>9,}{figures.refused:>9,}{figures.load:>6.1f}"
         )
 
 
 def _bars(chosen: list[Subject], medians: dict[str, Figures]) -> bool:
     """Print each bar that was measured and whether it holds; True if all do."""
     limit, background, relay = (medians.get(name) for name in ("limit", "background", "relay"))
+    two = medians.get("sqlite2")
     bars: list[tuple[str, bool]] = []
     if relay and background:
         times = relay.per_second / background.per_second
@@ -92,9 +110,18 @@ def _bars(chosen: list[Subject], medians: dict[str, Figures]) -> bool:
         share, cpu = relay.per_second / limit.per_second, relay.cpu / limit.cpu
         bars.append((f"Relay >= {SHARE_OF_LIMIT:g} x the limit: {share:.2f}", share >= SHARE_OF_LIMIT))
         bars.append((f"Relay <= {CPU_OF_LIMIT:g} x the limit's CPU: {cpu:.2f}", cpu <= CPU_OF_LIMIT))
+    if relay and two:
+        times = two.per_second / relay.per_second
+        bars.append(
+            (f"two on SQLite >= {TIMES_ONE_PROCESS:g} x one: {times:.2f}", times >= TIMES_ONE_PROCESS)
+        )
     for subject in chosen:
+        figures, bar = medians[subject.name], SHARES_ON_POSTGRES.get(subject.name)
+        if bar is not None and limit:
+            share = figures.per_second / limit.per_second
+            bars.append((f"{subject.title} >= {bar:g} x the limit: {share:.2f}", share >= bar))
         if subject.durable:
-            missing = medians[subject.name].missing
+            missing = figures.missing
             bars.append((f"{subject.title}: missing of the acknowledged: {missing}", missing <= 0))
     _say("")
     for text, holds in bars:

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.database import Database
 from tests.benchmarks.subjects import Subject
 from tests.support import eventually, free_port, request
 
@@ -26,15 +27,23 @@ QUIET_AFTER = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one run came to; times in seconds, CPU in seconds per event."""
+    """What one run came to; times in seconds, CPU in seconds per event, the database server's included.
+
+    server_cpu  the server's part of it
+    written     bytes of the server's write-ahead log per event
+    load        the machine's load average of the last minute, as the run ended
+    """
 
     per_second: float
     cpu: float
+    server_cpu: float
+    written: float
     p50: float
     p99: float
     acknowledged: int
     delivered: int
     refused: int
+    load: float
 
     @property
     def missing(self) -> int:
@@ -42,35 +51,69 @@ class Figures:
         return self.acknowledged - self.delivered
 
 
-def measure(subject: Subject, *, seconds: float) -> Figures:
-    """Measure one subject once, on fresh processes and an empty journal."""
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """What was used until now: seconds of CPU of the nodes and of the server, bytes of its log."""
+
+    nodes: float
+    server: float
+    written: int
+
+
+def measure(subject: Subject, *, seconds: float, database: Database | None = None) -> Figures:
+    """Measure one subject once, on fresh processes and an empty journal; a shared one is in `database`."""
+    database = database if subject.shared else None
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         receiver = stack.enter_context(_started(_module("receiver"), folder, "receiver", {}))
         port_line = eventually(lambda: (folder / "receiver.out").read_text().strip())
         target = f"http://127.0.0.1:{port_line}"
-        port = free_port()
-        environ = subject.environ(folder, port=port, admin_port=free_port(), target=f"{target}/in")
-        process = stack.enter_context(_started(subject.command(), folder, "subject", environ))
-        _wait_until_up(port, process, folder)
-        warmed = _send(subject, port, seconds=WARM_UP_SECONDS, first=0)
+        url = stack.enter_context(database.fresh()) if database else f"sqlite:///{folder / 'relay.db'}"
+        ports = [free_port() for _ in range(subject.nodes)]
+        nodes = [
+            stack.enter_context(_node(subject, folder, port=port, target=f"{target}/in", journal=url))
+            for port in ports
+        ]
+        warmed = _send(subject, ports, seconds=WARM_UP_SECONDS, first=0)
         warm = _drained(target, subject, wanted=warmed["acknowledged"])
-        cpu_before = _cpu(process.pid)
-        sent = _send(subject, port, seconds=seconds, first=10_000_000)
+        before = _spent(nodes, database)
+        sent = _send(subject, ports, seconds=seconds, first=10_000_000)
         counted = _drained(target, subject, wanted=warm["delivered"] + sent["acknowledged"])
-        cpu = _cpu(process.pid) - cpu_before
+        after = _spent(nodes, database)
         assert receiver.poll() is None, "the receiver ended"
         delivered = counted["delivered"] - warm["delivered"]
-        took = max(counted["last"] - sent["started"], 1e-9)
+        events, server = max(delivered, 1), after.server - before.server
         return Figures(
-            per_second=delivered / took,
-            cpu=cpu / max(delivered, 1),
+            per_second=delivered / max(counted["last"] - sent["started"], 1e-9),
+            cpu=(after.nodes - before.nodes + server) / events,
+            server_cpu=server / events,
+            written=(after.written - before.written) / events,
             p50=sent["p50"],
             p99=sent["p99"],
             acknowledged=sent["acknowledged"],
             delivered=delivered,
             refused=sum(sent["refused"].values()) + sent["lost_connections"],
+            load=os.getloadavg()[0],
         )
+
+
+@contextlib.contextmanager
+def _node(
+    subject: Subject, folder: Path, *, port: int, target: str, journal: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """One process of a subject, once it answers."""
+    environ = subject.environ(folder, port=port, admin_port=free_port(), target=target, journal=journal)
+    with _started(subject.command(), folder, f"subject-{port}", environ) as process:
+        _wait_until_up(port, process, folder / f"subject-{port}.err")
+        yield process
+
+
+def _spent(nodes: Sequence[subprocess.Popen[bytes]], database: Database | None) -> _Spent:
+    return _Spent(
+        nodes=cpu_of([node.pid for node in nodes]),
+        server=cpu_of([database.pid]) if database else 0.0,
+        written=database.written() if database else 0,
+    )
 
 
 def _module(name: str) -> list[str]:
@@ -100,12 +143,12 @@ def _started(
         process.wait(10)
 
 
-def _wait_until_up(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
+def _wait_until_up(port: int, process: subprocess.Popen[bytes], errors: Path) -> None:
     """Wait until the subject answers; Relay has /readyz, for the others any answer will do."""
 
     def answers() -> bool:
         if process.poll() is not None:
-            raise RuntimeError(f"the subject ended at once:\n{(folder / 'subject.err').read_text()[-4000:]}")
+            raise RuntimeError(f"the subject ended at once:\n{errors.read_text()[-4000:]}")
         try:
             return request("GET", f"http://127.0.0.1:{port}/readyz", timeout=2).status < 500
         except OSError:
@@ -114,10 +157,10 @@ def _wait_until_up(port: int, process: subprocess.Popen[bytes], folder: Path) ->
     eventually(answers, timeout=20)
 
 
-def _send(subject: Subject, port: int, *, seconds: float, first: int) -> dict[str, Any]:
+def _send(subject: Subject, ports: Sequence[int], *, seconds: float, first: int) -> dict[str, Any]:
     """Let the senders post for a while; what they saw."""
     options = {
-        "--port": port,
+        "--ports": ",".join(str(port) for port in ports),
         "--path": "/hooks/bench",
         "--seconds": seconds,
         "--senders": SENDERS,
@@ -143,10 +186,10 @@ def _drained(target: str, subject: Subject, *, wanted: int) -> dict[str, Any]:
         time.sleep(0.05)
 
 
-def _cpu(pid: int) -> float:
-    """Seconds of CPU that a process, its living descendants and its ended children have used."""
+def cpu_of(pids: Sequence[int]) -> float:
+    """Seconds of CPU that processes, their living descendants and their ended children have used."""
     ticks = 0
-    waiting = [pid]
+    waiting = list(pids)
     while waiting:
         current = waiting.pop()
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -95,8 +96,8 @@ async def _main(options: argparse.Namespace) -> None:
     gc.freeze()
     loop = asyncio.get_running_loop()
     senders = [
-        (await loop.create_connection(lambda: Sender(run), "127.0.0.1", options.port))[1]
-        for _ in range(options.senders)
+        (await loop.create_connection(lambda: Sender(run), "127.0.0.1", port))[1]
+        for _, port in zip(range(options.senders), itertools.cycle(options.ports), strict=False)
     ]
     started = time.monotonic()
     run.deadline = started + options.seconds
@@ -119,7 +120,7 @@ async def _main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--ports", type=lambda text: [int(port) for port in text.split(",")], required=True)
     parser.add_argument("--path", required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--senders", type=int, required=True)

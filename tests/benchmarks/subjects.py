@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +34,8 @@ class Subject:
     """One contestant.
 
     durable  whether all that it acknowledged must arrive
+    nodes    processes on one journal, each with a port of its own and its part of the senders
+    shared   whether the journal is on PostgreSQL
     most     requests to make ready for one second of sending
     drain    seconds to wait, after the senders ended, for what was acknowledged
     """
@@ -45,6 +46,8 @@ class Subject:
     config: str | None = None
     signed: bool = False
     durable: bool = False
+    nodes: int = 1
+    shared: bool = False
     most: int = 12_000
     drain: float = 20.0
 
@@ -52,15 +55,17 @@ class Subject:
         """How to start it."""
         return [sys.executable, "-m", self.module, *(["serve"] if self.config else [])]
 
-    def environ(self, folder: Path, *, port: int, admin_port: int, target: str) -> Mapping[str, str]:
-        """What it finds in its environment, besides what everybody does; Relay's file is written here."""
+    def environ(
+        self, folder: Path, *, port: int, admin_port: int, target: str, journal: str
+    ) -> dict[str, str]:
+        """What one of its processes finds in its environment; Relay's file is written here."""
         if self.config is None:
             return {"BENCH_PORT": str(port), "BENCH_TARGET": target}
         file = folder / "relay.yaml"
         file.write_text(self.config.format(target=target, secret=SECRET))
         return {
             "RELAY_CONFIG": str(file),
-            "RELAY_JOURNAL": f"sqlite:///{folder / 'relay.db'}",
+            "RELAY_JOURNAL": journal,
             "RELAY_HOST": "127.0.0.1",
             "RELAY_PORT": str(port),
             "RELAY_ADMIN_PORT": str(admin_port),
@@ -69,9 +74,17 @@ class Subject:
         }
 
 
+def _relay(name: str, title: str, *, nodes: int = 1, shared: bool = False) -> Subject:
+    return Subject(name, title, "relay", config=PLAIN, durable=True, nodes=nodes, shared=shared)
+
+
 SUBJECTS = (
     Subject("limit", "the limit (keeps nothing)", "tests.benchmarks.limit"),
     Subject("background", "BackgroundTasks + httpx.AsyncClient", "tests.benchmarks.background", most=4_000),
-    Subject("relay", "Relay, durable, logs on", "relay", config=PLAIN, durable=True),
+    _relay("relay", "Relay, durable, logs on"),
     Subject("checked", "Relay, signature, dedup, when", "relay", config=CHECKED, signed=True, durable=True),
+    _relay("sqlite2", "two processes on one SQLite file", nodes=2),
+    _relay("postgres1", "one node on PostgreSQL", shared=True),
+    _relay("postgres2", "two nodes on one PostgreSQL", nodes=2, shared=True),
+    _relay("postgres4", "four nodes on one PostgreSQL", nodes=4, shared=True),
 )

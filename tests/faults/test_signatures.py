@@ -224,8 +224,9 @@ def test_relay_send_refuses_where_only_the_provider_holds_the_key(
     ended = relay.cli("send", "in", check=False)
     assert ended.code == 2
     assert "only Amazon holds the key" in ended.err
-    (line,) = relay.wait_log("library.message", source="in")
-    assert "experimental" in line["message"]
+    (line,) = relay.wait_log("config.loaded")
+    assert line["experimental"] == ["in"]
+    assert "sns is experimental" in relay.cli("check").out
 
 
 def test_a_certificate_that_cannot_be_had_is_a_503(receiver: Receiver, start_relay: StartRelay) -> None:

@@ -14,18 +14,7 @@ from relay.journal import Journal, Reader
 from tests.journal.making import Fresh, StillClock, Told, opened
 
 if TYPE_CHECKING:
-    from tests.journal.databases import Databases
-
-
-@pytest.fixture(scope="session")
-def databases(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Databases]:
-    """One PostgreSQL server for all the tests, also where several processes run them."""
-    from tests.journal.databases import Databases  # noqa: PLC0415 - not where no test asks for it
-
-    base = tmp_path_factory.getbasetemp()
-    databases = Databases((base if worker_id == "master" else base.parent) / "postgres", worker_id)
-    yield databases
-    databases.close()
+    from tests.support.databases import Databases
 
 
 @contextlib.contextmanager

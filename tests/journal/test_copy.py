@@ -20,9 +20,9 @@ from relay.cli.app import app
 from relay.errors import JournalRefused, JournalUnavailable
 from relay.journal import Entry, Journal, Reader, Retention, copy, take_back
 from relay.model import Dedup, DeliveryState, EventState
-from tests.journal.databases import Databases
 from tests.journal.making import StillClock, by_hand, make_delivery, make_event, make_settlement, opened
 from tests.support import Receiver, RelayProcess, eventually
+from tests.support.databases import Databases
 
 TABLES = {
     "event": "seq",

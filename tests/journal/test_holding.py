@@ -77,6 +77,20 @@ async def test_a_resume_that_is_cut_short_leaves_the_pause(
         assert len(await other.claim("billing", 2 * holding.BATCH)) == holding.BATCH + 1
 
 
+async def test_a_resume_ends_a_hold(journal: Journal, clock: StillClock) -> None:
+    """What a 429 keeps back is due at once, and no pause is counted; a hold that is over is none."""
+    await wait_for_later(journal, 2)
+    await journal.hold("billing", until=NOW + 3600)
+    clock.at += 10
+    assert await journal.claim("billing", 9) == []
+    assert await journal.resume("billing") == 2
+    assert (await journal.standings())["billing"] == Standing(name="billing")
+    assert len(await journal.claim("billing", 9)) == 2
+    await journal.hold("billing", until=clock.at + 1)
+    clock.at += 2
+    assert await journal.resume("billing") is None
+
+
 async def test_a_resume_leaves_lanes_in_their_order(journal: Journal) -> None:
     """Heads are due, and nothing behind them."""
     for _ in range(3):

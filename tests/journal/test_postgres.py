@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +19,6 @@ from relay.errors import JournalRefused, JournalUnavailable, RowRefused
 from relay.journal import Entry, Journal, Reader, Receipt, postgres, schema
 from relay.journal.postgres import Address, PostgresEngine
 from relay.model import DeliveryState
-from tests.journal.databases import Databases
-from tests.journal.links import Link, linked
 from tests.journal.making import (
     Told,
     by_hand,
@@ -32,6 +29,8 @@ from tests.journal.making import (
 )
 from tests.journal.test_plans import fill, watched, work
 from tests.journal.test_trouble import recovery
+from tests.support.databases import Databases
+from tests.support.links import Link, linked
 
 
 @pytest.fixture
@@ -165,6 +164,15 @@ async def test_what_an_index_cannot_hold_is_refused_alone(journal: Journal, read
     assert reader.find_event(long) == [named.event.id]
 
 
+async def test_a_row_that_no_stream_takes_is_refused_alone(journal: Journal, reader: Reader) -> None:
+    """Text with a NUL, or that is no Unicode, is refused before the server sees it; the others are stored."""
+    nul, lone, good = (Entry(event=make_event(remote=remote)) for remote in ("\0", "\udc80", "::1"))
+    ends = await asyncio.gather(*(journal.append(one) for one in (nul, lone, good)), return_exceptions=True)
+    assert [type(end) for end in ends] == [RowRefused, RowRefused, Receipt]
+    assert journal.available
+    assert [line.id for line in reader.events()] == [good.event.id]
+
+
 def test_transactions_in_each_others_way_are_done_again(engine: str) -> None:
     """Two that take two rows in opposite orders both succeed."""
     both_hold = threading.Barrier(2)
@@ -217,7 +225,7 @@ async def test_a_server_that_restarts_is_an_outage_that_ends_by_itself(
 def link(engine: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Link, str]]:
     """A link to the database, and the URL by way of it; who uses it loses patience after a second."""
     monkeypatch.setattr(postgres, "PATIENCE", 1.0)
-    with tempfile.TemporaryDirectory() as folder, linked(engine, Path(folder)) as link:
+    with linked(engine) as link:
         yield link
 
 

@@ -15,8 +15,8 @@ from relay.errors import JournalRefused
 from relay.journal import Reader, schema, tables, upgrade
 from relay.journal.postgres import Address, make_engine
 from relay.journal.postgres_opening import upgrade_database
-from tests.journal.databases import Databases
 from tests.journal.making import NOW, StillClock, by_hand, make_entry, make_settlement, opened
+from tests.support.databases import Databases
 
 
 @pytest.fixture
@@ -43,9 +43,8 @@ def first(empty: str) -> str:
         )
         connection.exec_driver_sql(
             "INSERT INTO delivery (id, event_id, source, route, destination, key, state, attempts, finished,"
-            " due_at, fence, owners_lost, transform, created_at, age_from)"
-            " VALUES ('dlv_1', 'evt_1', 'github',"
-            f" 'all', 'billing', 'dlv_1', 'pending', 0, 0, {NOW}, 0, 0, false, {NOW}, {NOW})"
+            " due_at, fence, owners_lost, transform, created_at, age_from) VALUES ('dlv_1', 'evt_1',"
+            f" 'github', 'all', 'billing', 'dlv_1', 'pending', 0, 0, {NOW}, 0, 0, false, {NOW}, {NOW})"
         )
         connection.exec_driver_sql(
             "INSERT INTO ledger (source, destination, counter, value, at) VALUES"

@@ -11,7 +11,7 @@ from relay.config import Destination, Timeout
 from relay.config.model import Http, Success
 from relay.dispatch.gate import Gate
 from relay.expressions import compile_template
-from relay.limits import BreakerPolicy
+from relay.limits import BreakerPolicy, Share
 from relay.model import Outcome, Standing
 from relay.retry import Policy
 
@@ -48,7 +48,7 @@ def destination(**limits: Any) -> Destination:
 
 def gate(standing: Standing | None = None, **limits: Any) -> Gate:
     """A gate behind which nothing is known to wait."""
-    made = Gate(destination(**limits), standing or Standing(name="out"))
+    made = Gate(destination(**limits), standing or Standing(name="out"), Share())
     made.slots.unsure = False
     return made
 
@@ -177,6 +177,17 @@ def test_an_open_breaker_lets_one_probe_through_each_cooldown() -> None:
     assert one.next_look(NOW + 31) == NOW + 60
 
 
+def test_a_hold_that_the_journal_has_no_more_is_over() -> None:
+    """An operator ended it; a hold that is only on its way into the journal stays."""
+    one = gate()
+    one.hold(NOW + 60)
+    one.learn(Standing(name="out"))
+    assert not one.admit(NOW)
+    one.learn(Standing(name="out", held_until=NOW + 60))
+    one.learn(Standing(name="out"))
+    assert one.next_look(NOW) == NOW
+
+
 def test_a_probe_waits_for_the_hold() -> None:
     """A destination that asked to be left alone is not probed meanwhile."""
     one = gate(Standing(name="out", opened_at=NOW, probe_at=NOW + 30, held_until=NOW + 300))
@@ -223,7 +234,7 @@ def test_a_journal_that_gives_nothing_out_is_not_asked_without_pause() -> None:
     """Where something is due and cannot be had, the next look is later, until somebody says otherwise."""
     one = gate()
     one.slots.unsure = True
-    one.rest(NOW + 0.1)
+    one.rest(NOW)
     assert one.next_look(NOW) == NOW + 0.1
     one.look()
     assert one.next_look(NOW) == NOW
@@ -259,3 +270,87 @@ def test_a_destination_that_left_the_file_lets_nothing_more_pass() -> None:
     one.adopt(destination())
     one.slots.unsure = False
     assert one.admit(NOW)
+
+
+def shared(rank: int, nodes: int, *, since: float = 0.0, until: float = NOW + 5) -> Share:
+    """What a node has just learnt of the others."""
+    return Share(rank=rank, nodes=nodes, since=since, until=until)
+
+
+def test_each_node_takes_its_part_of_the_slots() -> None:
+    """A node that comes makes the others' parts smaller; what is in flight beyond them ends by itself."""
+    one = gate(concurrency=16)
+    assert [one.admit(NOW) for _ in range(8)] == [True] * 8
+    one.take_share(shared(0, 3), NOW)
+    assert not one.admit(NOW)
+    for _ in range(3):
+        one.release()
+    assert [one.admit(NOW) for _ in range(2)] == [True, False], "six of sixteen, for the first of three"
+    one.take_share(shared(0, 1), NOW)
+    assert sum(one.admit(NOW) for _ in range(16)) == 10
+
+
+def test_each_node_takes_its_part_of_the_rate() -> None:
+    """It is slower from the next token on, and another node's coming gives no token."""
+    one = gate(rate=3.0, concurrency=12)
+    assert one.admit(NOW)
+    one.take_share(shared(1, 3), NOW)
+    one.note_waiting()
+    assert one.next_look(NOW) == pytest.approx(NOW + 1)
+    one.adopt(destination(rate=6.0, concurrency=12))
+    assert one.admit_before_others(NOW)
+    assert one.next_look(NOW) == pytest.approx(NOW + 0.5), "a new rate is divided as well"
+
+
+def test_an_undivided_limit_gives_nothing_without_a_claim_but_to_one_alone() -> None:
+    """Nobody counts what is born owned, so with other nodes, or after asking long ago, nothing is."""
+    one = gate(concurrency=1)
+    one.take_share(shared(0, 1), NOW)
+    assert one.admit(NOW + 5)
+    one.leave()
+    assert not one.admit(NOW + 5.1)
+    one.take_share(shared(0, 2), NOW)
+    one.slots.unsure = False
+    assert not one.admit(NOW)
+    one.note_waiting()
+    assert one.next_look(NOW) == NOW
+    assert one.room(one.begin_claim(NOW)) == 1
+
+
+def test_a_newcomer_waits_with_its_claims_of_an_undivided_limit() -> None:
+    """Until no other node can believe itself alone; a limit that can be divided is used at once."""
+    one, wide = gate(concurrency=1), gate(concurrency=2)
+    for each in (one, wide):
+        each.take_share(shared(1, 2, since=NOW + 10), NOW)
+        each.note_waiting()
+    assert one.next_look(NOW) == NOW + 10
+    assert not one.admit_before_others(NOW)
+    assert wide.next_look(NOW) == NOW
+    assert wide.room(1) is None
+
+
+def test_what_this_node_has_in_flight_leaves_less_room() -> None:
+    """So many as the limit, less its own; those of other nodes are for the journal to count."""
+    one = gate(concurrency=4)
+    one.take_share(shared(0, 5), NOW)
+    one.slots.waiting = 9
+    asked = one.begin_claim(NOW)
+    assert (asked, one.room(asked)) == (4, 4)
+    one.end_claim(asked=asked, got=3)
+    assert one.room(one.begin_claim(NOW)) == 1
+
+
+def test_who_waits_for_its_turn_asks_less_and_less_often() -> None:
+    """Up to every two seconds, while another node goes on; a claim that gave something begins anew."""
+    one = gate(concurrency=1)
+    one.take_share(shared(1, 2), NOW)
+    one.note_waiting()
+    pauses = []
+    for _ in range(7):
+        one.rest(NOW)
+        pauses.append((one.next_look(NOW) or 0) - NOW)
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
+    one.end_claim(asked=one.begin_claim(NOW), got=1)
+    one.rest(NOW)
+    one.release()
+    assert one.next_look(NOW) == pytest.approx(NOW + 0.1), "after an attempt it asks what else there is"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.limits import Breaker, BreakerPolicy, Bucket, Slots, is_failure
+from relay.limits import Breaker, BreakerPolicy, Bucket, Share, Slots, is_failure
 from relay.model import Outcome
 
 NOW = 1_760_000_000.25
@@ -205,3 +205,33 @@ def test_without_a_policy_nothing_opens() -> None:
     """`breaker: null` counts and never opens."""
     breaker = Breaker(None)
     assert not any(breaker.count(failed=True) for _ in range(100))
+
+
+@given(limit=st.integers(1, 500), nodes=st.integers(1, 40))
+def test_the_nodes_parts_make_the_limit(limit: int, nodes: int) -> None:
+    """A limit that can be divided is used up and never passed; else each node may have all of it in turn."""
+    shares = [Share(rank=rank, nodes=nodes) for rank in range(nodes)]
+    parts = [share.of(limit) for share in shares]
+    if shares[0].divides(limit):
+        assert sum(parts) == limit
+        assert max(parts) - min(parts) <= 1
+    else:
+        assert limit < max(2, nodes)
+        assert set(parts) == {limit}
+
+
+def test_a_concurrency_of_one_is_never_divided() -> None:
+    """Not even for a node that is alone: it may be so no more."""
+    assert not Share().divides(1)
+    assert Share().divides(2)
+    assert [Share(rank=rank, nodes=3).of(16) for rank in range(3)] == [6, 5, 5]
+
+
+def test_another_rate_takes_over_what_is_owed() -> None:
+    """Who has used up its tokens gets none for having fewer, or more, from now on."""
+    bucket = Bucket(10.0, burst=1.0, full_at=100.0)
+    assert bucket.take(100.0)
+    bucket.change(rate=5.0, burst=1.0, now=100.0)
+    assert bucket.ready_at == pytest.approx(100.2)
+    bucket.change(rate=10.0, burst=1.0, now=100.1)
+    assert bucket.ready_at == pytest.approx(100.15)

@@ -61,6 +61,7 @@ def test_the_module_runs_too() -> None:
         (["retry", "dlv_1", "--source", "github"], "exclude each other"),
         (["retry", "--state", "delivered"], "only what is dead or pending"),
         (["replay", "evt_1", "--to", "x", "--reroute"], "exclude each other"),
+        (["check", "config/relay.yaml"], "--config config/relay.yaml"),
         (["serve", "--port", "moon"], "--port"),
         (["serve", "--grace", "moon"], "--grace"),
     ],

@@ -100,6 +100,20 @@ def blocked(run: Run) -> dict[str, str]:
     return {one["id"]: one["waits_for"] for one in listed}
 
 
+def test_what_is_due_names_the_rate_that_it_waits_for(run: Run, tmp_path: Path) -> None:
+    """Of a destination without one the list says no more than that it is due."""
+
+    def listed() -> str:
+        (line,) = (line for line in run("deliveries").stdout.splitlines() if "dlv_1_out" in line)
+        return line
+
+    assert listed().endswith("due")
+    limited = CONFIG.replace("out: {", "out: {limits: {rate: 10/m}, ")
+    (tmp_path / "relay.yaml").write_text(limited)
+    assert listed().endswith("due: at most 10/m")
+    assert "waits: its turn, being due since now: at most 10/m" in run("show", "evt_1").stdout
+
+
 def test_what_waits_says_for_what(run: Run) -> None:
     """Behind its lane, for a destination that left; the head of a lane waits for nothing."""
     assert blocked(run) == {"dlv_2_out": "behind in its lane", "dlv_2_gone": "not in the file"}

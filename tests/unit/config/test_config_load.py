@@ -351,10 +351,13 @@ def test_settings_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         "port": 8080,
         "admin_host": "127.0.0.1",
         "admin_port": 8081,
+        "admin_token": None,
+        "metrics_port": None,
         "public_url": None,
         "trusted_proxies": (),
         "log_format": "json",
         "log_level": "info",
+        "workers": 1,
         "grace": 25.0,
         "max_backlog": 0,
     }
@@ -378,7 +381,10 @@ def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("PORT", "http", 'RELAY_PORT: expected a whole number, found "http"'),
         ("PORT", "70000", "RELAY_PORT: expected at most 65535"),
-        ("ADMIN_HOST", "0.0.0.0", "RELAY_ADMIN_HOST: the operator listener has no login, so"),
+        ("ADMIN_TOKEN", "two words", "RELAY_ADMIN_TOKEN: expected letters, digits and marks without blanks"),
+        ("METRICS_PORT", "-1", "RELAY_METRICS_PORT: expected at least 0"),
+        ("WORKERS", "0", "RELAY_WORKERS: expected at least 1"),
+        ("WORKERS", "1000", "RELAY_WORKERS: expected at most 256"),
         ("LOG_FORMAT", "xml", "RELAY_LOG_FORMAT: expected 'json' or 'console'"),
         ("GRACE", "soon", "RELAY_GRACE: expected a duration"),
         ("GRACE", "inf", "RELAY_GRACE: "),
@@ -406,5 +412,29 @@ def test_settings_say_what_may_have_been_meant(monkeypatch: pytest.MonkeyPatch) 
 
 def test_settings_name_the_flag() -> None:
     """A wrong flag is named as a flag."""
-    with pytest.raises(ConfigError, match=r"^--admin-host: "):
-        Settings(admin_host="192.168.0.1")
+    with pytest.raises(ConfigError, match=r"^--admin-port: "):
+        Settings(admin_port="-1")
+
+
+def test_settings_hide_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operators' token shows neither in the settings' own text nor in a report on it."""
+    monkeypatch.setenv("RELAY_ADMIN_TOKEN", "hunter2hunter2")
+    assert "hunter2" not in repr(Settings())
+    monkeypatch.setenv("RELAY_ADMIN_TOKEN", "hunter2 hunter2")
+    with pytest.raises(ConfigError) as raised:
+        Settings()
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "relay.internal"])
+def test_operators_listen_off_loopback_only_with_a_token(host: str) -> None:
+    """What other machines reach needs a token, and the report says how to have one."""
+    with pytest.raises(ConfigError, match=r"^RELAY_ADMIN_HOST: .*set RELAY_ADMIN_TOKEN .*127\.0\.0\.1"):
+        Settings(admin_host=host).require_login()
+    Settings(admin_host=host, admin_token="a-token").require_login()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_operators_listen_on_loopback_without_a_token(host: str) -> None:
+    """Who is on the machine needs none."""
+    Settings(admin_host=host).require_login()

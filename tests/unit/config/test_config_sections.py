@@ -147,7 +147,7 @@ def test_resolved_masks_every_secret(load: Load) -> None:
             sign: {scheme: hmac, header: h, secrets: [sekrit]}
           e: {email: {to: a@b.c, from: a@b.c, smtp: "smtp://user:sekrit@localhost:25"}}
           f: {celery: {broker: "redis://:sekrit@r:6379/0", task: t}}
-        routes: [{source: a, to: a, transform: {headers: {X-Api-Key: sekrit}}}]
+        routes: [{source: a, to: a, transform: {headers: {X-Api-Key: sekrit, X-K: "${X:-sekrit}"}}}]
         egress: {proxy: "http://user:sekrit@proxy:3128"}
         alerts: [{to: e}]
         """,

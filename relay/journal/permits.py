@@ -1,0 +1,43 @@
+"""Permits of a destination whose limit cannot be divided among the nodes: the rows that they own.
+
+A row is owned from its claim to its settlement, its release or its rescue, and so is the permit; nothing
+else has to be kept in step with that.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import sqlalchemy as sa
+
+from relay.journal.codec import to_wire
+from relay.journal.schema import delivery, is_owned
+from relay.journal.tx import Tx
+
+
+def left(tx: Tx, name: str, room: int) -> int:
+    """How many of so many permits other nodes have not taken; none while another asks.
+
+    The rest of the transaction is alone in claiming for this destination. It never waits to be so: whoever
+    waits for one destination while it has locked others could wait for ever.
+    """
+    if not _lock(tx, name):
+        return 0
+    taken = sa.select(sa.func.count()).where(
+        is_owned, delivery.c.destination == sa.bindparam("b_name"), delivery.c.owner != sa.bindparam("b_node")
+    )
+    others: int = tx.connection.execute(taken, {"b_name": name, "b_node": tx.node}).scalar_one()
+    return room - others
+
+
+def _lock(tx: Tx, name: str) -> bool:
+    """Whether no other transaction has the lock; an SQLite journal has one for all."""
+    if tx.connection.dialect.name != "postgresql":
+        return True
+    locked = sa.select(sa.func.pg_try_advisory_xact_lock(number_of(name)))
+    return bool(tx.connection.execute(locked).scalar_one())
+
+
+def number_of(name: str) -> int:
+    """The number of a destination's lock."""
+    return int.from_bytes(blake2b(b"permits\0" + to_wire(name), digest_size=8).digest(), signed=True)

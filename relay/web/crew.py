@@ -1,0 +1,219 @@
+"""Keeps the workers alive: starts them, asks them for their metrics, replaces the dead, ends them all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import Process
+from dataclasses import dataclass, field
+
+from relay.config import Settings
+from relay.telemetry import Telemetry
+from relay.telemetry.totals import Totals
+from relay.web.channel import Channel
+
+REFUSED = 2
+"""The exit code of a worker that refuses its configuration or its journal; it has said why."""
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+"""Seconds before another takes a dead worker's place, doubled from death to death."""
+
+SOUND = 60.0
+"""Seconds after which a worker's death is the first one again."""
+
+ASK_EVERY = 1.0
+"""Seconds of counting that a worker killed outright takes along at most."""
+
+SILENT = 30
+"""Times in a row that a worker may leave that unanswered before it is taken for hung, and ended."""
+
+ANSWER_WITHIN = 5.0
+"""Seconds that a scrape waits for a worker; then what it said before must do."""
+
+LAST_STEPS = 6.0
+"""Seconds beyond the grace in which a worker ends; the rest is killed, and rescued at the next start."""
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """One process; another that takes its place has the same number and another serial."""
+
+    number: int
+    serial: int
+    process: Process
+    channel: Channel
+    ready: bool = False
+    reload_due: bool = False
+    unanswered: int = 0
+    hung: bool = False
+    asked: dict[int, asyncio.Future[None]] = field(default_factory=dict)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; to nobody, where it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+
+class Crew:
+    """So many workers on one configuration; `totals` has their metrics.
+
+    turns  the descriptor by which they take turns at standard output
+    """
+
+    def __init__(
+        self, *, settings: Settings, watch: bool, turns: int, telemetry: Telemetry, totals: Totals
+    ) -> None:
+        self._settings = settings
+        self._watch = watch
+        self._turns = turns
+        self._telemetry = telemetry
+        self._totals = totals
+        self._workers: list[_Worker] = []
+        self._serials = itertools.count(1)
+        self._asks = itertools.count(1)
+        self._begun = asyncio.Event()
+        self._stop = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Keep them alive until `stop`, which is set here too where they cannot go on; the exit code.
+
+        The first worker begins alone: it makes the journal's tables, and tells of mistakes once.
+        """
+        self._stop = stop
+        stopped = asyncio.create_task(stop.wait())
+        begun = asyncio.create_task(self._begun.wait())
+        keepers = [asyncio.create_task(self._keep(1))]
+        await asyncio.wait({stopped, begun, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+        if self._begun.is_set() and not stop.is_set():
+            keepers += [asyncio.create_task(self._keep(n)) for n in range(2, self._settings.workers + 1)]
+        asking = asyncio.create_task(self._ask_all())
+        await asyncio.wait({stopped, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        code = await self._end(keepers)
+        for task in (stopped, begun, asking):
+            task.cancel()
+        return code
+
+    async def refresh(self) -> None:
+        """Bring `totals` up to date; one of the workers looks at the journal for all."""
+        ready = sorted((one for one in self._workers if one.ready), key=lambda one: one.unanswered)
+        await asyncio.gather(*(self._ask(one, look=one is ready[0]) for one in ready))
+
+    async def reload(self) -> None:
+        """Have every worker take the file anew; one that is starting, when it is ready."""
+        for one in self._workers:
+            if one.ready:
+                one.signal(signal.SIGHUP)
+            else:
+                one.reload_due = True
+
+    async def _keep(self, number: int) -> int:
+        """Have one worker of this number until all stop; ends earlier only where none can begin."""
+        deaths = 0
+        while not self._stop.is_set():
+            began = time.monotonic()
+            worker = await self._start(number)
+            code = await self._attend(worker)
+            if self._stop.is_set():
+                break
+            if not self._begun.is_set() or (code == REFUSED and not self._workers):
+                return code if code > 0 else 1
+            deaths = 1 if time.monotonic() - began > SOUND else deaths + 1
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (deaths - 1))
+            how = "a signal, since it was hung" if worker.hung else _how(code)
+            self._telemetry.worker_ended(worker=number, pid=worker.process.pid, how=how, pause=pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), pause)
+        return 0
+
+    async def _start(self, number: int) -> _Worker:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "relay", "worker", stdin=theirs.fileno(), pass_fds=(self._turns,)
+            )
+        channel = await Channel.on(ours)
+        worker = _Worker(number=number, serial=next(self._serials), process=process, channel=channel)
+        channel.send(
+            {
+                "worker": number,
+                "turns": self._turns,
+                "watch": self._watch,
+                "settings": self._settings.model_dump(mode="json", exclude={"admin_token"}),
+            }
+        )
+        self._workers.append(worker)
+        if self._stop.is_set():
+            worker.signal(signal.SIGTERM)
+        return worker
+
+    async def _attend(self, worker: _Worker) -> int:
+        """Hear what a worker says until it ends; the exit code, or a signal's number below zero."""
+        hearing = asyncio.create_task(self._hear(worker))
+        code = await worker.process.wait()
+        await asyncio.wait({hearing}, timeout=1.0)  # its last words are in the socket
+        hearing.cancel()
+        self._workers.remove(worker)
+        self._totals.bury(worker.serial)
+        await worker.channel.close()
+        return code
+
+    async def _hear(self, worker: _Worker) -> None:
+        while (said := await worker.channel.receive()) is not None:
+            worker.unanswered = 0
+            if "ready" in said:
+                worker.ready = True
+                self._begun.set()
+                if worker.reload_due:
+                    worker.signal(signal.SIGHUP)
+            if "families" in said:
+                self._totals.note(worker.serial, said["families"], looked=said["looked"])
+            waiting = worker.asked.pop(said.get("asked", 0), None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+
+    async def _ask(self, worker: _Worker, *, look: bool) -> None:
+        number = next(self._asks)
+        worker.asked[number] = asyncio.get_running_loop().create_future()
+        worker.channel.send({"ask": number, "look": look})
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.asked[number], ANSWER_WITHIN)
+        worker.asked.pop(number, None)
+
+    async def _ask_all(self) -> None:
+        """Ask every worker for its metrics again and again, and end one that is hung."""
+        while True:
+            await asyncio.sleep(ASK_EVERY)
+            for one in self._workers:
+                if one.unanswered >= SILENT:
+                    one.hung = True
+                    one.signal(signal.SIGKILL)
+                elif one.ready:
+                    one.unanswered += 1
+                    one.channel.send({"ask": 0, "look": False})
+
+    async def _end(self, keepers: list[asyncio.Task[int]]) -> int:
+        """End every worker within the grace; the exit code of all."""
+        for one in self._workers:
+            one.signal(signal.SIGTERM)
+        _, late = await asyncio.wait(keepers, timeout=self._settings.grace + LAST_STEPS)
+        for one in self._workers:
+            one.signal(signal.SIGKILL)
+        codes = await asyncio.gather(*keepers)
+        return max(1 if late else 0, *codes)
+
+
+def _how(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

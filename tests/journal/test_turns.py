@@ -1,0 +1,59 @@
+"""The file lock around every batch of an SQLite journal is taken in turns."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from relay.journal.files import FileLock, LockTimeout
+from tests.support import eventually
+
+
+def _is_held(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def test_who_waits_comes_before_who_comes_again(tmp_path: Path) -> None:
+    """Who lets go and asks again at once gets the lock after the one that was waiting."""
+    first, second = (FileLock(tmp_path / "lock", patience=20) for _ in range(2))
+    order: list[str] = []
+
+    def wait() -> None:
+        with second.held():
+            order.append("second")
+
+    waiting = threading.Thread(target=wait)
+    with first.held():
+        waiting.start()
+        eventually(lambda: _is_held(tmp_path / "lock.next"))
+    with first.held():
+        order.append("first")
+    waiting.join()
+    first.close()
+    second.close()
+    assert order == ["second", "first"]
+
+
+def test_who_waited_too_long_leaves_the_next_place(tmp_path: Path) -> None:
+    """A wait ends with its patience, and keeps nobody else from waiting."""
+    first, second = (FileLock(tmp_path / "lock", patience=0.05) for _ in range(2))
+    with first.held():
+        for _ in range(2):
+            with pytest.raises(LockTimeout, match="held by another process"), second.held():
+                pass
+        assert not _is_held(tmp_path / "lock.next")
+    with second.held():
+        pass
+    first.close()
+    second.close()
