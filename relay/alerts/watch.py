@@ -59,7 +59,7 @@ class Watch:
         now = self._clock.now()
         self._look_for_lag(status, now)
         self._look_for_silence(status, now)
-        was_low, self._is_disk_low = self._is_disk_low, disk is not None and _is_low(disk)
+        was_low, self._is_disk_low = self._is_disk_low, disk is not None and is_low(disk)
         if disk is not None and self._is_disk_low and not was_low:
             self._telemetry.disk_low(free=disk.free)
 
@@ -86,6 +86,6 @@ class Watch:
                 self._telemetry.source_silent(source=name, seconds=silence)
 
 
-def _is_low(disk: Disk) -> bool:
+def is_low(disk: Disk) -> bool:
     """Whether a twentieth of the disk or less is free; of a very large or small one, 5 GiB or 256 MiB."""
     return disk.free < max(_LOW_LEAST, min(_LOW_MOST, disk.total // _LOW_SHARE))

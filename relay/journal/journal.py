@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 import sqlalchemy as sa
 
@@ -289,7 +289,14 @@ class Journal(Destinations):
                 total += await self._purge(step, cutoffs.early(now), retention.max_size)
         return total
 
-    async def _purge(self, step: _Step, cutoffs: purging.Cutoffs, max_size: int | None) -> Purged:
+    async def purge_early(self, early: purging.Early) -> Purged:
+        """Remove what an operator names before its time, in batches."""
+        total = Purged()
+        for step in early.steps:
+            total += await self._purge(step, early.cutoffs, None)
+        return total
+
+    async def _purge(self, step: purging.Step, cutoffs: purging.Cutoffs, max_size: int | None) -> Purged:
         total = Purged()
         cursor: purging.Cursor | None = purging.START
         while cursor is not None and (max_size is None or await self._size() > max_size):
@@ -320,11 +327,3 @@ def _begin(connection: sa.Connection, lease: Lease, now: float) -> None:
     """Make the row of a process that begins to serve, unless the journal was given up just now."""
     tables.refuse_moved("the journal", tables.read_facts(connection))
     lease.register(connection, now)
-
-
-class _Step(Protocol):
-    """One way to purge a batch."""
-
-    def __call__(
-        self, tx: Tx, /, cutoffs: purging.Cutoffs, cursor: purging.Cursor
-    ) -> tuple[Purged, purging.Cursor | None]: ...

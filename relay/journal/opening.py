@@ -68,6 +68,14 @@ def database_path(url: str) -> Path:
     return Path(parsed.database).absolute()
 
 
+def folder_of(url: str) -> Path | None:
+    """Where on this machine a journal needs room; None on a server, or where the URL is no journal's."""
+    try:
+        return None if url.startswith(_POSTGRES) else database_path(url).parent
+    except JournalRefused:
+        return None
+
+
 def is_postgres(url: str) -> bool:
     """Whether a URL names a journal on PostgreSQL; JournalRefused where the driver for it is missing."""
     if not url.startswith(_POSTGRES):

@@ -114,6 +114,12 @@ def sqlstate(error: BaseException) -> str:
     return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
 
 
+def is_rows_fault(error: BaseException) -> bool:
+    """Whether the server, or the driver before it, refuses a row and would refuse it again."""
+    state = sqlstate(error)
+    return state.startswith(_ROWS_FAULT) or (not state and isinstance(error, psycopg.DataError))
+
+
 def cut_off(connection: psycopg.Connection[Any] | None) -> None:
     """Shut a connection's socket under whoever waits for it: the wait ends with an error."""
     with contextlib.suppress(OSError, psycopg.Error):
