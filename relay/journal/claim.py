@@ -22,15 +22,12 @@ FORGOTTEN_AFTER = 10.0
 """Seconds after which a delivery that its own node does not know of is taken from it."""
 
 
-def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
-    """Take up to `limit` deliveries that are due, the longest due first, and number their attempts.
-
-    What keeps the destination back is for the caller to ask.
-    """
+def _taking(which: sa.ColumnElement[bool]) -> sa.UpdateBase:
+    """Built once: building it and its key in SQLAlchemy's cache cost a claim 250 microseconds."""
     due = (
         sa.select(delivery.c.seq)
         .where(
-            is_suspect if suspect else is_waiting,
+            which,
             delivery.c.destination == sa.bindparam("b_destination"),
             delivery.c.due_at <= sa.bindparam("b_now"),
         )
@@ -38,7 +35,7 @@ def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
         .limit(sa.bindparam("b_limit"))
         .with_for_update(skip_locked=True)
     )
-    statement = (
+    return (
         sa.update(delivery)
         .where(among(delivery.c.seq, due))
         .values(
@@ -49,12 +46,25 @@ def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
         )
         .returning(delivery)
     )
+
+
+_TAKE_WAITING = _taking(is_waiting)
+_TAKE_SUSPECT = _taking(is_suspect)
+_EVENTS = sa.select(event).where(event.c.id.in_(sa.bindparam("b_ids", expanding=True)))
+
+
+def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
+    """Take up to `limit` deliveries that are due, the longest due first, and number their attempts.
+
+    What keeps the destination back is for the caller to ask.
+    """
+    statement = _TAKE_SUSPECT if suspect else _TAKE_WAITING
     bound = {"b_destination": destination, "b_now": tx.now, "b_limit": limit, "b_owner": tx.node}
     rows = tx.connection.execute(statement, bound).mappings().all()
     if not rows:
         return []
     ids = {row["event_id"] for row in rows}
-    found = tx.connection.execute(sa.select(event).where(event.c.id.in_(ids))).mappings()
+    found = tx.connection.execute(_EVENTS, {"b_ids": list(ids)}).mappings()
     events = {row["id"]: read_event(row) for row in found}
     return [
         Claim(delivery=read_delivery(row), event=events[row["event_id"]])
