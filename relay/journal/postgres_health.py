@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -95,9 +97,7 @@ def _settings(address: Address) -> Iterator[Finding]:
     engine = PostgresEngine(address)
     try:
         found = {
-            name: engine.write(
-                lambda connection, name=name: connection.exec_driver_sql(f"SHOW {name}").scalar()
-            )
+            name: engine.write(partial(_shown, name=name))
             for name in (*_MUST_BE_ON, "server_version", "default_transaction_read_only")
         }
     except (sa.exc.SQLAlchemyError, psycopg.Error, OSError) as error:
@@ -116,6 +116,10 @@ def _settings(address: Address) -> Iterator[Finding]:
     if not off:
         names = ", ".join(_MUST_BE_ON)
         yield Finding(about="settings", ok=True, says=f"PostgreSQL {found['server_version']}; {names} are on")
+
+
+def _shown(connection: sa.Connection, name: str) -> Any:
+    return connection.exec_driver_sql(f"SHOW {name}").scalar()
 
 
 def _size(connection: sa.Connection) -> Iterator[Finding]:
