@@ -251,7 +251,7 @@ def test_a_second_service_on_the_same_address_is_refused(receiver: Receiver, sta
     relay = start_relay(config(receiver), flags=TWO)
     for flags in ((), TWO):
         second = start_relay(config(receiver), flags=flags, env={"RELAY_PORT": str(relay.port)}, start=False)
-        ended = second.start(ready=False).wait_exit()
+        ended = second.start(ready=False).wait_exit(timeout=WITHIN)
         assert ended.code == 2
         assert f"cannot listen on 127.0.0.1:{relay.port}: Address already in use" in ended.err
 

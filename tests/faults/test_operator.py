@@ -36,7 +36,7 @@ def test_without_a_token_it_stays_on_loopback(
 ) -> None:
     """Off loopback it refuses to start, and says what to set."""
     relay = start_relay(CONFIG, flags=flags, env={"RELAY_ADMIN_HOST": host}, start=False)
-    ended = relay.start(ready=False).wait_exit()
+    ended = relay.start(ready=False).wait_exit(timeout=60)
     assert ended.code == 2
     assert f"RELAY_ADMIN_HOST: other machines reach the operator listener on {host}" in ended.err
     assert "RELAY_ADMIN_TOKEN" in ended.err
