@@ -31,7 +31,7 @@ COPIED = "copied"
 _OF_THE_JOURNAL = ("id", "reload", "probed_at")
 """What goes with the journal from engine to engine; its versions are the tables' own."""
 
-_NOT_COPIED = frozenset({"meta", "node", "permit"})
+_NOT_COPIED = frozenset({"meta", "node"})
 """What is of the engine and of the processes on it; what a node that is gone owns, others take over."""
 
 Told = Callable[[str, int, int], None]
