@@ -94,12 +94,7 @@ def _settings(address: Address) -> Iterator[Finding]:
     """As a service's own connection has them: it asks for some of them itself."""
     engine = PostgresEngine(address)
     try:
-        found = {
-            name: engine.write(
-                lambda connection, name=name: connection.exec_driver_sql(f"SHOW {name}").scalar()
-            )
-            for name in (*_MUST_BE_ON, "server_version", "default_transaction_read_only")
-        }
+        found = engine.write(_settings_of)
     except (sa.exc.SQLAlchemyError, psycopg.Error, OSError) as error:
         yield Finding(about="settings", ok=False, says=f"cannot be asked for: {words_of(error)}")
         return
@@ -116,6 +111,11 @@ def _settings(address: Address) -> Iterator[Finding]:
     if not off:
         names = ", ".join(_MUST_BE_ON)
         yield Finding(about="settings", ok=True, says=f"PostgreSQL {found['server_version']}; {names} are on")
+
+
+def _settings_of(connection: sa.Connection) -> dict[str, str]:
+    names = (*_MUST_BE_ON, "server_version")
+    return {name: str(connection.exec_driver_sql(f"SHOW {name}").scalar_one()) for name in names}
 
 
 def _size(connection: sa.Connection) -> Iterator[Finding]:

@@ -18,8 +18,8 @@ from typer.testing import CliRunner, Result
 
 from relay.cli.app import app
 from relay.journal import Finding, Journal, examine, sqlite_health
-from tests.journal.databases import Databases
 from tests.journal.making import StillClock, by_hand, make_entry, only, opened, path_of
+from tests.support.databases import Databases
 from tests.support.http import free_port
 
 

@@ -15,8 +15,8 @@ import pytest
 from relay.errors import JournalRefused
 from relay.journal import Journal, Reader, copy, examine, schema, upgrade
 from relay.model import DeliveryState
-from tests.journal.databases import Databases
 from tests.journal.making import NOW, StillClock, by_hand, make_entry, make_laned, make_settlement, opened
+from tests.support.databases import Databases
 
 FIRST = Path(__file__).parent / "releases" / "first.sql"
 WAITING = {"billing": 1, "chat": 1, "crm": 1, "parked": 1, "owned": 1}
