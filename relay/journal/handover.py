@@ -111,7 +111,7 @@ def given_up(facts: dict[str, str], target: str) -> str | None:
     if moved["to"] != target:
         raise JournalRefused(
             f"this journal was moved, or is being moved, to {moved['to']}: go on there, or take it back"
-            " with `relay journal copy --undo` first"
+            " with `relay journal copy FROM --undo` first"
         )
     return str(moved["copy"])
 

@@ -110,11 +110,14 @@ sa.Index("ix_delivery_id", delivery.c.id, unique=True)
 sa.Index("ix_delivery_event", delivery.c.event_id)
 is_free = sa.and_(delivery.c.state == PENDING, delivery.c.owner.is_(None))
 # Two indexes without a row in common: the planner cannot take the long one to look for a suspect.
+# In the claims' whole order: the end of a pause makes a whole backlog due at one moment, which
+# PostgreSQL would else sort at every claim.
 is_waiting = sa.and_(is_free, delivery.c.owners_lost < SUSPECT)
 sa.Index(
     "ix_delivery_waiting",
     delivery.c.destination,
     delivery.c.due_at,
+    delivery.c.seq,
     sqlite_where=is_waiting,
 )
 is_suspect = sa.and_(is_free, delivery.c.owners_lost >= SUSPECT)
@@ -122,6 +125,7 @@ sa.Index(
     "ix_delivery_suspect",
     delivery.c.destination,
     delivery.c.due_at,
+    delivery.c.seq,
     sqlite_where=is_suspect,
 )
 # Behind the head of a lane that holds, nothing expires: each must wait for its turn.
