@@ -31,7 +31,7 @@ COPIED = "copied"
 _OF_THE_JOURNAL = ("id", "reload", "probed_at")
 """What goes with the journal from engine to engine; its versions are the tables' own."""
 
-_NOT_COPIED = frozenset({"meta", "node", "permit"})
+_NOT_COPIED = frozenset({"meta", "node"})
 """What is of the engine and of the processes on it; what a node that is gone owns, others take over."""
 
 Told = Callable[[str, int, int], None]
@@ -111,7 +111,7 @@ def given_up(facts: dict[str, str], target: str) -> str | None:
     if moved["to"] != target:
         raise JournalRefused(
             f"this journal was moved, or is being moved, to {moved['to']}: go on there, or take it back"
-            " with `relay journal copy --undo` first"
+            " with `relay journal copy FROM --undo` first"
         )
     return str(moved["copy"])
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from functools import partial
-from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -96,10 +94,7 @@ def _settings(address: Address) -> Iterator[Finding]:
     """As a service's own connection has them: it asks for some of them itself."""
     engine = PostgresEngine(address)
     try:
-        found = {
-            name: engine.write(partial(_shown, name=name))
-            for name in (*_MUST_BE_ON, "server_version", "default_transaction_read_only")
-        }
+        found = engine.write(_settings_of)
     except (sa.exc.SQLAlchemyError, psycopg.Error, OSError) as error:
         yield Finding(about="settings", ok=False, says=f"cannot be asked for: {words_of(error)}")
         return
@@ -118,8 +113,9 @@ def _settings(address: Address) -> Iterator[Finding]:
         yield Finding(about="settings", ok=True, says=f"PostgreSQL {found['server_version']}; {names} are on")
 
 
-def _shown(connection: sa.Connection, name: str) -> Any:
-    return connection.exec_driver_sql(f"SHOW {name}").scalar()
+def _settings_of(connection: sa.Connection) -> dict[str, str]:
+    names = (*_MUST_BE_ON, "server_version")
+    return {name: str(connection.exec_driver_sql(f"SHOW {name}").scalar_one()) for name in names}
 
 
 def _size(connection: sa.Connection) -> Iterator[Finding]:

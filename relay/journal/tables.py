@@ -57,7 +57,7 @@ def refuse_moved(name: object, facts: Mapping[str, str]) -> None:
         target = json.loads(facts[MOVED])["to"]
         raise JournalRefused(
             f"{name} was moved to {target}: set RELAY_JOURNAL to that. If the copy was not finished, run"
-            " the same `relay journal copy` again; `relay journal copy --undo` gives this one back"
+            " the same `relay journal copy` again; `relay journal copy FROM --undo` gives this one back"
         )
     if COPYING in facts:
         raise JournalRefused(

@@ -63,7 +63,8 @@ async def fill(url: str, events: int) -> None:
 
 
 def _entry(now: float, *names: str, key: str | None = None, lane: str | None = None, **changes: Any) -> Entry:
-    event = make_event(**(dict[str, Any](received_at=now, body=ODD, type="a\0b\udcff") | changes))
+    values: dict[str, Any] = {"received_at": now, "body": ODD, "type": "a\0b\udcff"} | changes
+    event = make_event(**values)
     dedup = None if key is None else Dedup(key=key, body_hash=b"\0hash", expires_at=now + 3600)
     deliveries = tuple(make_delivery(event, name, lane=lane, hold=lane is not None) for name in names)
     return Entry(event=event, deliveries=deliveries, dedup=dedup)
@@ -142,10 +143,7 @@ def _named(old: str, new: str, table: str, order: str) -> list[tuple[Any, ...]]:
             if column.name != "slot"
         ]
     with by_hand(old) as connection:
-        found: list[tuple[Any, ...]] = connection.execute(
-            f"SELECT {', '.join(names)} FROM {table} ORDER BY {order}"
-        ).fetchall()
-        return found
+        return list(connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {order}"))
 
 
 CUT_OFF = """
@@ -170,6 +168,7 @@ def cut_off(old: str, new: str, batches: int) -> None:
     assert done.returncode == -signal.SIGKILL
 
 
+@pytest.mark.timeout(400)
 async def test_a_copy_that_is_killed_again_and_again_goes_on(old: str, new: str, tmp_path: Path) -> None:
     """10,000 events; killed in the middle twice; then the service delivers on PostgreSQL what waited."""
     await fill(old, 10_000)
@@ -194,7 +193,7 @@ routes:
   - {{name: all, source: github, to: [billing, ordered, resting]}}
 """
         with RelayProcess(tmp_path / "service", config, journal=new) as relay:
-            eventually(lambda: _delivered(relay) >= 10_003, timeout=60)
+            eventually(lambda: _delivered(relay) >= 10_003, timeout=200)
             assert _pending(relay) == {"resting": 1}
             assert relay.cli("ledger").code == 0
             assert relay.post("github", b"{}").status == 202

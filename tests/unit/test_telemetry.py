@@ -501,6 +501,13 @@ def test_gauges_follow_the_journal_and_forget_what_left_it(told: Told) -> None:
     assert told.value("relay_disk_free_bytes") == 8
 
 
+def test_a_journal_without_a_disk_of_this_machine_has_no_gauge_of_one(told: Told) -> None:
+    """Zero bytes would be an alarm, and any other figure would be of the wrong disk."""
+    told.telemetry.refresh(now=100.0, status=Status(()), journal_bytes=5, disk_free=None)
+    assert told.value("relay_disk_free_bytes") is None
+    assert told.value("relay_journal_bytes") == 5
+
+
 def test_gauges_show_breakers_and_pauses(told: Told) -> None:
     """What the journal has of a destination's breaker and pause is a gauge of ones and zeros."""
     paused = Standing(name="a", paused_at=5.0)

@@ -331,3 +331,40 @@ def test_replay_to_a_destination_that_is_not_in_the_file_is_wrong_usage(run: Run
     result = run("replay", "evt_1", "--to", "biling")
     assert result.exit_code == 2
     assert "billing" in result.stderr
+
+
+def test_purge_says_how_many_first_and_removes_what_was_named(run: Run) -> None:
+    """A dead one goes only where that is asked for, what is pending never; none left is a no."""
+    result = run("journal", "purge", "--before", "2099-01-01T00:00Z", "--dry-run")
+    assert (result.exit_code, result.stdout) == (0, "would purge 1 event; nothing was changed\n")
+    result = run("journal", "purge", "--before", "2099-01-01T00:00Z")
+    assert (result.exit_code, result.stdout) == (0, "1 event purged, 0 deliveries with them\n")
+    assert run("journal", "purge", "--before", "2099-01-01T00:00Z").exit_code == 1
+    result = run("journal", "purge", "--before", "2099-01-01T00:00Z", "--state", "dead", "--yes")
+    assert (result.exit_code, result.stdout) == (0, "1 event purged, 2 deliveries with them\n")
+    assert [one["id"] for one in document(run("events", "--json"))["events"]] == ["evt_2"]
+    assert run("ledger").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("purge",), "--before"),
+        (("purge", "--before", "soon"), "neither so long ago"),
+        (("purge", "--before", "1d", "--state", "pending"), "what is pending stays"),
+        (("copy", "sqlite:///a.db", "sqlite:///b.db"), "from SQLite to PostgreSQL"),
+        (("upgrade", "--journal", "sqlite:////nowhere/at/all.db"), "no journal at /nowhere/at/all.db"),
+    ],
+)
+def test_a_journal_command_that_makes_no_sense_is_wrong_usage(
+    run: Run, arguments: tuple[str, ...], says: str
+) -> None:
+    """It ends with 2 and says what to do."""
+    result = run("journal", *arguments)
+    assert (result.exit_code, says in result.stderr) == (2, True), result.output
+
+
+def test_upgrade_of_a_journal_that_is_up_to_date_says_so(run: Run) -> None:
+    """Nothing is done twice."""
+    result = run("journal", "upgrade")
+    assert (result.exit_code, result.stdout) == (0, "nothing to do: the tables are at version 2\n")
