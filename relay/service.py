@@ -42,6 +42,7 @@ class Service:
         self.node = uuid7().hex
         telemetry.bind(node=self.node)
         self.ready = False
+        self._began = 0.0
         self._released = 0
         self._on_apply: list[Callable[[Configuration], None]] = []
         self._watching: asyncio.Task[None] | None = None
@@ -59,7 +60,7 @@ class Service:
 
     async def start(self, *, watch: bool = False) -> None:
         """Open the journal, take back what a dead process held, and begin to deliver."""
-        began = time.perf_counter()
+        self._began = time.perf_counter()
         self.journal = await asyncio.to_thread(
             Journal.open, self.settings.journal, clock=self.clock, node=self.node, hooks=self.telemetry
         )
@@ -75,9 +76,15 @@ class Service:
         if watch:
             self._watching = asyncio.create_task(self.reloader.watch())
         self.ready = True
-        # Whoever finds more than was meant has started a second service on the same journal.
+
+    async def tell_ready(self) -> None:
+        """Say that events are taken from now on, and how many nodes there are.
+
+        Who finds more of them than were meant has started a second service on the same journal.
+        """
+        took = time.perf_counter() - self._began
         nodes = len(await self.journal.living())
-        self.telemetry.service_ready(duration_ms=round((time.perf_counter() - began) * 1e3, 1), nodes=nodes)
+        self.telemetry.service_ready(duration_ms=round(took * 1e3, 1), nodes=nodes)
 
     def _build(self) -> None:
         """Make the parts on an event's way, each with those that it needs; the journal is open."""

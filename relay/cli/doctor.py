@@ -17,7 +17,7 @@ from relay.cli import render
 from relay.cli.access import load_settings, todays_file
 from relay.cli.options import ConfigOption, JournalOption, JsonOption
 from relay.cli.render import Column
-from relay.cli.text import size
+from relay.cli.text import clean, size
 from relay.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _show(findings: Sequence[Finding]) -> None:
     typer.echo()
     for one in wrong:
         if one.do:
-            typer.echo(render.clean(f"{one.about}: {one.do}"))
+            typer.echo(clean(f"{one.about}: {one.do}"))
     typer.echo("All is well." if not wrong else f"Wrong: {len(wrong)} of {len(findings)}.")
 
 

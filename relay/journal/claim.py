@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 
 from relay.journal import lanes
 from relay.journal.codec import attempt_row, read_delivery, read_event, to_wire
-from relay.journal.constructs import among
+from relay.journal.constructs import Each, among
 from relay.journal.lanes import Gone
 from relay.journal.schema import delivery, event, is_parked, is_suspect, is_waiting
 from relay.journal.statements import Row
@@ -21,15 +22,12 @@ FORGOTTEN_AFTER = 10.0
 """Seconds after which a delivery that its own node does not know of is taken from it."""
 
 
-def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
-    """Take up to `limit` deliveries that are due, the longest due first, and number their attempts.
-
-    What keeps the destination back is for the caller to ask.
-    """
+def _taking(which: sa.ColumnElement[bool]) -> sa.UpdateBase:
+    """Built once: building it and its key in SQLAlchemy's cache cost a claim 250 microseconds."""
     due = (
         sa.select(delivery.c.seq)
         .where(
-            is_suspect if suspect else is_waiting,
+            which,
             delivery.c.destination == sa.bindparam("b_destination"),
             delivery.c.due_at <= sa.bindparam("b_now"),
         )
@@ -37,7 +35,7 @@ def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
         .limit(sa.bindparam("b_limit"))
         .with_for_update(skip_locked=True)
     )
-    statement = (
+    return (
         sa.update(delivery)
         .where(among(delivery.c.seq, due))
         .values(
@@ -48,12 +46,25 @@ def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
         )
         .returning(delivery)
     )
+
+
+_TAKE_WAITING = _taking(is_waiting)
+_TAKE_SUSPECT = _taking(is_suspect)
+_EVENTS = sa.select(event).where(event.c.id.in_(sa.bindparam("b_ids", expanding=True)))
+
+
+def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
+    """Take up to `limit` deliveries that are due, the longest due first, and number their attempts.
+
+    What keeps the destination back is for the caller to ask.
+    """
+    statement = _TAKE_SUSPECT if suspect else _TAKE_WAITING
     bound = {"b_destination": destination, "b_now": tx.now, "b_limit": limit, "b_owner": tx.node}
     rows = tx.connection.execute(statement, bound).mappings().all()
     if not rows:
         return []
     ids = {row["event_id"] for row in rows}
-    found = tx.connection.execute(sa.select(event).where(event.c.id.in_(ids))).mappings()
+    found = tx.connection.execute(_EVENTS, {"b_ids": list(ids)}).mappings()
     events = {row["id"]: read_event(row) for row in found}
     return [
         Claim(delivery=read_delivery(row), event=events[row["event_id"]])
@@ -63,10 +74,12 @@ def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
 
 def due(tx: Tx, destinations: Iterable[str]) -> dict[str, float | None]:
     """When the next delivery of each destination is due; None where none waits; suspects aside."""
-    statement = sa.select(sa.func.min(delivery.c.due_at)).where(
-        is_waiting, delivery.c.destination == sa.bindparam("b_destination")
-    )
-    return {name: tx.connection.execute(statement, {"b_destination": name}).scalar() for name in destinations}
+    name = Each(sa.bindparam("b_names", type_=sa.Text)).table_valued(sa.column("value", sa.Text)).c.value
+    # One short look into the index for each, whatever waits there.
+    first = sa.select(sa.func.min(delivery.c.due_at)).where(is_waiting, delivery.c.destination == name)
+    statement = sa.select(name.label("name"), first.scalar_subquery().label("due_at"))
+    rows = tx.connection.execute(statement, {"b_names": json.dumps(list(destinations))})
+    return {row.name: row.due_at for row in rows}
 
 
 def suspects(tx: Tx) -> list[str]:

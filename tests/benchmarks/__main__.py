@@ -99,7 +99,7 @@ def _table(chosen: list[Subject], medians: dict[str, Figures]) -> None:
 def _bars(chosen: list[Subject], medians: dict[str, Figures]) -> bool:
     """Print each bar that was measured and whether it holds; True if all do."""
     limit, background, relay = (medians.get(name) for name in ("limit", "background", "relay"))
-    two = medians.get("sqlite2")
+    two = medians.get("workers2")
     bars: list[tuple[str, bool]] = []
     if relay and background:
         times = relay.per_second / background.per_second
@@ -113,7 +113,7 @@ def _bars(chosen: list[Subject], medians: dict[str, Figures]) -> bool:
     if relay and two:
         times = two.per_second / relay.per_second
         bars.append(
-            (f"two on SQLite >= {TIMES_ONE_PROCESS:g} x one: {times:.2f}", times >= TIMES_ONE_PROCESS)
+            (f"two workers on SQLite >= {TIMES_ONE_PROCESS:g} x one: {times:.2f}", times >= TIMES_ONE_PROCESS)
         )
     for subject in chosen:
         figures, bar = medians[subject.name], SHARES_ON_POSTGRES.get(subject.name)

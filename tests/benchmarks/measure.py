@@ -105,6 +105,9 @@ def _node(
     environ = subject.environ(folder, port=port, admin_port=free_port(), target=target, journal=journal)
     with _started(subject.command(), folder, f"subject-{port}", environ) as process:
         _wait_until_up(port, process, folder / f"subject-{port}.err")
+        if subject.workers > 1:
+            said = folder / f"subject-{port}.out"
+            eventually(lambda: said.read_text().count("service.ready") == subject.workers, timeout=20)
         yield process
 
 

@@ -34,7 +34,8 @@ class Subject:
     """One contestant.
 
     durable  whether all that it acknowledged must arrive
-    nodes    processes on one journal, each with a port of its own and its part of the senders
+    nodes    services on one journal, each with a port of its own and its part of the senders
+    workers  processes of each, on one port, among which the kernel spreads the senders
     shared   whether the journal is on PostgreSQL
     most     requests to make ready for one second of sending
     drain    seconds to wait, after the senders ended, for what was acknowledged
@@ -47,6 +48,7 @@ class Subject:
     signed: bool = False
     durable: bool = False
     nodes: int = 1
+    workers: int = 1
     shared: bool = False
     most: int = 12_000
     drain: float = 20.0
@@ -69,13 +71,16 @@ class Subject:
             "RELAY_HOST": "127.0.0.1",
             "RELAY_PORT": str(port),
             "RELAY_ADMIN_PORT": str(admin_port),
+            "RELAY_WORKERS": str(self.workers),
             "RELAY_LOG_FORMAT": "json",
             "RELAY_LOG_LEVEL": "info",
         }
 
 
-def _relay(name: str, title: str, *, nodes: int = 1, shared: bool = False) -> Subject:
-    return Subject(name, title, "relay", config=PLAIN, durable=True, nodes=nodes, shared=shared)
+def _relay(name: str, title: str, *, nodes: int = 1, workers: int = 1, shared: bool = False) -> Subject:
+    return Subject(
+        name, title, "relay", config=PLAIN, durable=True, nodes=nodes, workers=workers, shared=shared
+    )
 
 
 SUBJECTS = (
@@ -83,7 +88,7 @@ SUBJECTS = (
     Subject("background", "BackgroundTasks + httpx.AsyncClient", "tests.benchmarks.background", most=4_000),
     _relay("relay", "Relay, durable, logs on"),
     Subject("checked", "Relay, signature, dedup, when", "relay", config=CHECKED, signed=True, durable=True),
-    _relay("sqlite2", "two processes on one SQLite file", nodes=2),
+    _relay("workers2", "serve --workers 2 on one SQLite file", workers=2),
     _relay("postgres1", "one node on PostgreSQL", shared=True),
     _relay("postgres2", "two nodes on one PostgreSQL", nodes=2, shared=True),
     _relay("postgres4", "four nodes on one PostgreSQL", nodes=4, shared=True),

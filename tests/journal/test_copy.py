@@ -63,7 +63,7 @@ async def fill(url: str, events: int) -> None:
 
 
 def _entry(now: float, *names: str, key: str | None = None, lane: str | None = None, **changes: Any) -> Entry:
-    event = make_event(**({"received_at": now, "body": ODD, "type": "a\0b\udcff"} | changes))
+    event = make_event(**(dict[str, Any](received_at=now, body=ODD, type="a\0b\udcff") | changes))
     dedup = None if key is None else Dedup(key=key, body_hash=b"\0hash", expires_at=now + 3600)
     deliveries = tuple(make_delivery(event, name, lane=lane, hold=lane is not None) for name in names)
     return Entry(event=event, deliveries=deliveries, dedup=dedup)
@@ -142,7 +142,10 @@ def _named(old: str, new: str, table: str, order: str) -> list[tuple[Any, ...]]:
             if column.name != "slot"
         ]
     with by_hand(old) as connection:
-        return connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {order}").fetchall()
+        found: list[tuple[Any, ...]] = connection.execute(
+            f"SELECT {', '.join(names)} FROM {table} ORDER BY {order}"
+        ).fetchall()
+        return found
 
 
 CUT_OFF = """
