@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support import Received, Receiver, RelayProcess, Reply, eventually
 from tests.support.databases import Databases
+from tests.support.load import again
 
 StartRelay = Callable[..., RelayProcess]
 
@@ -41,7 +43,7 @@ def _faked(clock: Path) -> dict[str, str]:
         "LD_PRELOAD": found.stdout.strip(),
         "PYTHONPATH": os.pathsep.join([str(beside), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
     }
@@ -59,6 +61,10 @@ def _journal(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterato
 
 def _of(receiver: Receiver, path: str) -> list[Received]:
     return [one for one in receiver.requests if one.path == path]
+
+
+def _takes(node: RelayProcess, source: str, body: str) -> bool:
+    return node.post(source, body).status == 202  # a slow machine may say 503
 
 
 def _wall_clock(node: RelayProcess) -> float:
@@ -94,15 +100,20 @@ routes:
     for clock in clocks:
         clock.write_text("+0")
     with _journal(kind, tmp_path, request) as url:
-        nodes = [start_relay(config, journal=url, env=_faked(clock)) for clock in clocks]
+        nodes = [start_relay(config, start=False, journal=url, env=_faked(clock)) for clock in clocks]
+        for node in nodes:
+            node.start(ready=False)
+        for node in nodes:
+            node.wait_ready(timeout=60)
         for node in nodes:
             for number in range(EVENTS):
-                assert node.post("in", str(number)).status == 202
-            assert node.post("slow").status == 202
+                eventually(partial(_takes, node, "in", str(number)))
+            eventually(partial(_takes, node, "slow", "{}"))
         receiver.wait(2, where=lambda one: one.path == "/slow")
         receiver.wait(2 * EVENTS, where=lambda one: one.path == "/late")
         for clock, jump in zip(clocks, JUMPS, strict=True):
             clock.write_text(jump)
+        time.sleep(2)  # the file is looked at once a second
         jumped = [_wall_clock(node) - time.time() for node in nodes]
         assert [round(off / 3600) for off in jumped] == [1, -1], "else nothing jumped"
         came = len(_of(receiver, "/soon"))
@@ -113,6 +124,6 @@ routes:
             node.wait_log("attempt.finished", destination="slow", outcome="delivered", timeout=30)
             assert node.log("delivery.rescued") == []
             assert node.log("delivery.fenced") == []
-        assert len(_of(receiver, "/late")) == 2 * EVENTS, "no storm"
-        assert len(_of(receiver, "/slow")) == len(nodes), "none stolen"
-        eventually(lambda: nodes[0].post("slow").status == 202)
+        assert again(_of(receiver, "/late")) == 0, "no storm"
+        assert again(_of(receiver, "/slow")) == 0, "none stolen"
+        eventually(partial(_takes, nodes[0], "slow", "{}"))
