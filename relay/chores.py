@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 
-from relay.alerts import Alerts
+from relay.alerts import Alerts, Disk, Watch
 from relay.clock import Clock
 from relay.config import Retention
 from relay.dispatch import Dispatcher
@@ -17,6 +17,8 @@ from relay.telemetry import Telemetry
 
 RESCUE_EVERY = 10.0
 LOOK_EVERY = 10.0
+FIRST_LOOK = 2.0
+"""Seconds after the start, in which what waited for it is sent: it is no lag."""
 PURGE_EVERY = 60.0
 LEDGER_EVERY = 60.0
 
@@ -34,6 +36,7 @@ class Chores:
         reader: Reader,
         dispatcher: Dispatcher,
         alerts: Alerts,
+        watch: Watch,
         telemetry: Telemetry,
         clock: Clock,
         retention: Retention,
@@ -43,24 +46,24 @@ class Chores:
         self._reader = reader
         self._dispatcher = dispatcher
         self._alerts = alerts
+        self._watch = watch
         self._telemetry = telemetry
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin, each chore after its first pause."""
-        for chore, pause in (
-            (self.rescue, RESCUE_EVERY),
-            (self._look, LOOK_EVERY),
-            (self._purge, PURGE_EVERY),
-            (self._audit, LEDGER_EVERY),
-        ):
-            self.repeat(chore, pause)
+        self.repeat(self.rescue, RESCUE_EVERY)
+        self.repeat(self._look, LOOK_EVERY, first=FIRST_LOOK)
+        self.repeat(self._purge, PURGE_EVERY)
+        self.repeat(self._audit, LEDGER_EVERY)
         self._tasks.append(asyncio.create_task(self._alerts.run()))
 
-    def repeat(self, chore: Callable[[], Awaitable[None]], pause: float) -> None:
-        """Have one more thing done every `pause` seconds, whatever happens in it."""
-        self._tasks.append(asyncio.create_task(self._repeat(chore, pause)))
+    def repeat(
+        self, chore: Callable[[], Awaitable[None]], pause: float, *, first: float | None = None
+    ) -> None:
+        """Have one more thing done every `pause` seconds, the first time after `first`, come what may."""
+        self._tasks.append(asyncio.create_task(self._repeat(chore, pause, pause if first is None else first)))
 
     async def stop(self) -> None:
         """End; a chore that is under way is cut off."""
@@ -82,12 +85,14 @@ class Chores:
             now=self._clock.now(),
             status=status,
             journal_bytes=status.bytes,
-            disk_free=shutil.disk_usage(self._journal.folder).free,
+            disk_free=None if (disk := self._disk()) is None else disk.free,
         )
 
-    async def _repeat(self, chore: Callable[[], Awaitable[None]], pause: float) -> None:
+    async def _repeat(self, chore: Callable[[], Awaitable[None]], pause: float, first: float) -> None:
+        wait = first
         while True:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(wait)
+            wait = pause
             try:
                 await chore()
             except JournalUnavailable:
@@ -97,7 +102,12 @@ class Chores:
 
     async def _look(self) -> None:
         status = await asyncio.to_thread(self._reader.status)
-        self._alerts.check(status, disk=shutil.disk_usage(self._journal.folder))
+        self._watch.look(status, disk=self._disk())
+
+    def _disk(self) -> Disk | None:
+        """The journal's disk; none of this machine's where it lies on a server, which watches its own."""
+        folder = self._journal.folder
+        return None if folder is None else shutil.disk_usage(folder)
 
     async def _purge(self) -> None:
         began = time.perf_counter()

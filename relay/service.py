@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from uuid_utils import uuid7
 
-from relay.alerts import Alerts
+from relay.alerts import Alerts, Watch
 from relay.chores import Chores
 from relay.clock import Clock
 from relay.config import Configuration, Settings
@@ -42,6 +42,7 @@ class Service:
         self.node = uuid7().hex
         telemetry.bind(node=self.node)
         self.ready = False
+        self._began = 0.0
         self._released = 0
         self._on_apply: list[Callable[[Configuration], None]] = []
         self._watching: asyncio.Task[None] | None = None
@@ -53,12 +54,13 @@ class Service:
         self._egress: Egress
         self._courier: Courier
         self._alerts: Alerts
+        self._watch: Watch
         self._reader: Reader
         self._chores: Chores
 
     async def start(self, *, watch: bool = False) -> None:
         """Open the journal, take back what a dead process held, and begin to deliver."""
-        began = time.perf_counter()
+        self._began = time.perf_counter()
         self.journal = await asyncio.to_thread(
             Journal.open, self.settings.journal, clock=self.clock, node=self.node, hooks=self.telemetry
         )
@@ -74,7 +76,15 @@ class Service:
         if watch:
             self._watching = asyncio.create_task(self.reloader.watch())
         self.ready = True
-        self.telemetry.service_ready(duration_ms=round((time.perf_counter() - began) * 1e3, 1))
+
+    async def tell_ready(self) -> None:
+        """Say that events are taken from now on, and how many nodes there are.
+
+        Who finds more of them than were meant has started a second service on the same journal.
+        """
+        took = time.perf_counter() - self._began
+        nodes = len(await self.journal.living())
+        self.telemetry.service_ready(duration_ms=round(took * 1e3, 1), nodes=nodes)
 
     def _build(self) -> None:
         """Make the parts on an event's way, each with those that it needs; the journal is open."""
@@ -117,11 +127,13 @@ class Service:
             clock=self.clock,
         )
         telemetry.listen(self._alerts.note)
+        self._watch = Watch(configuration=configuration, telemetry=telemetry, clock=self.clock)
         self._chores = Chores(
             journal=self.journal,
             reader=self._reader,
             dispatcher=self.dispatcher,
             alerts=self._alerts,
+            watch=self._watch,
             telemetry=telemetry,
             clock=self.clock,
             retention=configuration.retention,
@@ -149,6 +161,7 @@ class Service:
         self.dispatcher.replace(configuration)
         self.ingest.replace(configuration)
         self._alerts.replace(configuration)
+        self._watch.replace(configuration)
         self._chores.retention = configuration.retention
         for callback in self._on_apply:
             callback(configuration)

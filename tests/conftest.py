@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,12 +40,11 @@ def start_relay(tmp_path: Path) -> Iterator[StartRelay]:
 
 
 @pytest.fixture(scope="session")
-def databases(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Databases]:
+def databases(testrun_uid: str, worker_id: str) -> Iterator[Databases]:
     """Databases on one PostgreSQL server for all the tests, also where several processes run them."""
     from tests.support.databases import Databases, Server  # noqa: PLC0415 - not where no test asks for it
 
-    base = tmp_path_factory.getbasetemp()
-    server = Server((base if worker_id == "master" else base.parent) / "postgres", quick=True)
+    server = Server(testrun_uid, quick=True)
     databases = Databases(server, worker_id)
     yield databases
     databases.close()
@@ -52,10 +52,10 @@ def databases(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Itera
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
+def own_server() -> Iterator[Server]:
     """A PostgreSQL server as it comes, for a test that ends it or asks much of it."""
     from tests.support.databases import Server  # noqa: PLC0415 - not where no test asks for it
 
-    server = Server(tmp_path / "postgres", quick=False)
+    server = Server(uuid.uuid4().hex, quick=False)
     yield server
     server.close()

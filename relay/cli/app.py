@@ -9,7 +9,20 @@ import typer
 from typer.core import TyperGroup
 
 from relay import __version__
-from relay.cli import explain, hold, inspect, reload, repair, resend, send, serve, setup, standing
+from relay.cli import (
+    doctor,
+    explain,
+    hold,
+    inspect,
+    journal,
+    reload,
+    repair,
+    resend,
+    send,
+    serve,
+    setup,
+    standing,
+)
 from relay.cli.text import clean
 from relay.errors import RelayError
 
@@ -76,9 +89,11 @@ for _command in (
     hold.pause,
     hold.resume,
     standing.ledger,
+    doctor.doctor,
 ):
     app.command()(_command)
 app.command(hidden=True)(serve.worker)
+app.add_typer(journal.commands, name="journal")
 
 
 def main() -> None:

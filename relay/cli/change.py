@@ -34,18 +34,25 @@ def per_second(text: str | None) -> float | None:
         raise UsageError(f"--rate {text!r}: {error}") from None
 
 
-def announce(count: int, *, verb: str, dry_run: bool, yes: bool) -> None:
+def announce(
+    count: int,
+    *,
+    verb: str,
+    dry_run: bool,
+    yes: bool,
+    what: tuple[str, str] = ("delivery", "deliveries"),
+) -> None:
     """Say how many before anything changes; ask where somebody can answer and more than one is meant."""
     if not count:
         render.note(f"nothing to {verb}")
         raise typer.Exit(1)
-    what = counted(count, "delivery", "deliveries")
+    meant = counted(count, *what)
     if dry_run:
-        typer.echo(f"would {verb} {what}; nothing was changed")
+        typer.echo(f"would {verb} {meant}; nothing was changed")
         raise typer.Exit
     if count == 1:
         return
-    render.note(f"{verb}: {what}")
+    render.note(f"{verb}: {meant}")
     if not yes and sys.stdin.isatty() and not typer.confirm("Go on?", err=True):
         raise typer.Exit(1)
 

@@ -17,8 +17,8 @@ from relay.config.check import check
 from relay.config.check_destinations import check_destinations
 from relay.config.check_expressions import check_expressions
 from relay.config.document import Document, read_document
-from relay.config.explain import explain
 from relay.config.masks import shown
+from relay.config.mistakes import explain
 from relay.config.model import Configuration
 from relay.config.nodes import Items, Leaf, Table, locate, plain
 from relay.config.report import Report, describe

@@ -26,7 +26,7 @@ _SHORTEST_SLEEP = 0.001
 _AT_ONCE = 32
 """Claims under way at once, so that senders do not wait behind those of a thousand destinations."""
 
-_LOOKS_AT_ONCE = 100
+_LOOKS_AT_ONCE = 500
 """Destinations that are looked at in one turn of the journal's writer, for the same reason."""
 
 
@@ -54,6 +54,16 @@ class Claimer:
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     # What is due.
+
+    async def look_first(self) -> None:
+        """Learn what is due for whom, so that at the start only those claim who have something to claim."""
+        gates = tuple(self._gates.values())
+        for start in range(0, len(gates), _LOOKS_AT_ONCE):
+            due = await self._journal.due(
+                [one.destination.name for one in gates[start : start + _LOOKS_AT_ONCE]]
+            )
+            for name, due_at in due.items():
+                self._gates[name].looked(due_at, self._clock.now())
 
     async def claim_forever(self, gate: Gate) -> None:
         """Claim for one destination until it leaves the configuration or the drain begins."""

@@ -118,6 +118,7 @@ class Dispatcher:
         with contextlib.suppress(JournalUnavailable):
             await self._shares.read(self._gates.values())
             await self._standings.read(self._gates.values(), tell=False)
+            await self._claimer.look_first()
         self._started = True
         for gate in self._gates.values():
             self._start_claiming(gate)

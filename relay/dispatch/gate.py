@@ -136,6 +136,13 @@ class Gate:
         self._not_before = 0.0
         self.bell.set()
 
+    def looked(self, due_at: float | None, now: float) -> None:
+        """Learn from the journal that nothing is due before, or that something is."""
+        if due_at is None or due_at > now:
+            self.slots.unsure = False
+        if due_at is not None:
+            self.note_due(due_at)
+
     # Claims.
 
     def next_look(self, now: float) -> float | None:
@@ -248,12 +255,14 @@ class Gate:
         """Take new limits at once; the slots in flight stay taken."""
         if destination.rate != self.destination.rate:
             self.bucket = _bucket(destination.rate, self._share)
+        was_retired, self.retired = self.retired, False
         self.destination = destination
         self._divide()
         self.breaker.policy = destination.breaker
-        self.retired = False
         self._update()
-        self.look()
+        if was_retired:
+            self.look()
+        self.bell.set()
 
     def take_share(self, share: Share, now: float) -> None:
         """Take this node's part of the limits; what is owed of a rate stays owed."""

@@ -4,6 +4,7 @@ from relay.egress.attempt import Egress
 from relay.egress.guard import BlockedAddress, Guard
 from relay.egress.headers import outbound_headers
 from relay.egress.parcel import Parcel
+from relay.egress.reach import Reached, reach
 from relay.egress.result import Result
 
-__all__ = ["BlockedAddress", "Egress", "Guard", "Parcel", "Result", "outbound_headers"]
+__all__ = ["BlockedAddress", "Egress", "Guard", "Parcel", "Reached", "Result", "outbound_headers", "reach"]

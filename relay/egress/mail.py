@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, cast
-
-import aiohttp
+from typing import TYPE_CHECKING, cast
 
 from relay.config.model import Email, Timeout
+from relay.egress.dialling import UnknownName, dial
 from relay.egress.guard import BlockedAddress, Guard
 from relay.egress.letter import write_letter
 from relay.egress.parcel import Parcel
@@ -33,10 +30,6 @@ if TYPE_CHECKING:
 _KEPT = 4 * 1024
 _GOODBYE = 2.0
 _ACCEPTED = 250
-
-
-class _NameError(OSError):
-    """The server's name could not be resolved."""
 
 
 @dataclass(slots=True)
@@ -82,7 +75,7 @@ async def _exchange(
     """Dial, log in, send, and say goodbye; once the message is accepted, nothing undoes that."""
     import aiosmtplib  # noqa: PLC0415 - only who sends email pays for it
 
-    connection = await _dial(email, connect, guard)
+    connection = await dial(email.host, email.port, connect, guard)
     client = aiosmtplib.SMTP(
         hostname=email.host,
         sock=connection,
@@ -117,56 +110,6 @@ def _own_name() -> str:
     return "".join(socket.gethostname().split()) or "localhost"
 
 
-async def _dial(email: Email, connect: float | None, guard: Guard) -> socket.socket:
-    """A connection to the first of the server's addresses that may be dialled and answers.
-
-    Raises BlockedAddress where none answered and one was not allowed.
-    """
-    problem: OSError | None = None
-    try:
-        async with asyncio.timeout(connect):
-            for info in await _addresses(email.host, email.port):
-                try:
-                    return await _connect(info, guard)
-                except OSError as error:
-                    problem = problem if isinstance(problem, BlockedAddress) else error
-    except TimeoutError:
-        raise TimeoutError(errno.ETIMEDOUT, f"no connection within {connect:g} s") from None
-    raise problem or _NameError("no address")
-
-
-async def _connect(info: tuple[Any, ...], guard: Guard) -> socket.socket:
-    connection = guard.socket(info)
-    try:
-        connection.setblocking(False)  # noqa: FBT003 - its only argument
-        await asyncio.get_running_loop().sock_connect(connection, info[4])
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-async def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
-    """What a name stands for, as `getaddrinfo` has it; by aiodns, so that a slow name delays nobody else."""
-    try:
-        family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET  # noqa: PLR2004
-    except ValueError:
-        pass
-    else:
-        return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
-    resolver = aiohttp.AsyncResolver()
-    try:
-        found = await resolver.resolve(host, port, socket.AF_UNSPEC)
-    except OSError as error:
-        raise _NameError(error.strerror or str(error) or "cannot be resolved") from error
-    finally:
-        await resolver.close()
-    return [
-        (one["family"], socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (one["host"], one["port"]))
-        for one in found
-    ]
-
-
 def _failed(error: Exception, email: Email) -> Result:
     """Name an error by what the server or the system said; the place is told by host and port."""
     import aiosmtplib  # noqa: PLC0415 - only who sends email pays for it
@@ -180,7 +123,7 @@ def _failed(error: Exception, email: Email) -> Result:
             return _refusal(error)
         case BlockedAddress():
             outcome, text = Outcome.BLOCKED_ADDRESS, str(error)
-        case _NameError():
+        case UnknownName():
             outcome, text = Outcome.DNS_ERROR, f"{email.host}: {error}"
         case _ if (tls := _tls_words(error)) is not None:
             outcome, text = Outcome.TLS_ERROR, f"{place}: {tls}"

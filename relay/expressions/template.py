@@ -89,6 +89,13 @@ class Template:
         return tuple((to_text(node.render(view)), isinstance(node, _Hole)) for node in nodes)
 
     @property
+    def beginning(self) -> str:
+        """The text before the first hole; empty where that comes first."""
+        first = self._root.parts[0] if isinstance(self._root, _Text) else self._root
+        value = first.value if isinstance(first, _Literal) else None
+        return value if isinstance(value, str) else ""
+
+    @property
     def literal(self) -> str | None:
         """The text, where it is one and has no holes."""
         value = self._root.value if isinstance(self._root, _Literal) else None

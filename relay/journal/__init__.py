@@ -1,6 +1,10 @@
 """The durable record of every event and delivery, and who works on them."""
 
+from relay.journal.handover import Copied, copy, take_back
+from relay.journal.health import Finding, examine
 from relay.journal.journal import Journal
+from relay.journal.opening import folder_of, upgrade
+from relay.journal.purging import Early, Kind
 from relay.journal.reader import Reader
 from relay.journal.values import (
     Claim,
@@ -25,13 +29,17 @@ from relay.journal.values import (
 
 __all__ = [
     "Claim",
+    "Copied",
     "DeliveryLine",
     "DestinationStatus",
+    "Early",
     "Entry",
     "EventLine",
     "Filter",
+    "Finding",
     "Hooks",
     "Journal",
+    "Kind",
     "LaneView",
     "Ledger",
     "NodeStatus",
@@ -44,4 +52,9 @@ __all__ = [
     "Settlement",
     "SourceStatus",
     "Status",
+    "copy",
+    "examine",
+    "folder_of",
+    "take_back",
+    "upgrade",
 ]

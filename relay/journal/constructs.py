@@ -28,6 +28,24 @@ def _place_postgresql(element: Place, compiler: Any, **options: Any) -> str:
     return f"position({part} in {whole})"
 
 
+class Each(FunctionElement[str]):
+    """The texts in a JSON array, a row each."""
+
+    inherit_cache = True
+    name = "each"
+    type = sa.Text()
+
+
+@compiles(Each, "sqlite")
+def _each_sqlite(element: Each, compiler: Any, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(Each, "postgresql")
+def _each_postgresql(element: Each, compiler: Any, **options: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS json))"
+
+
 class Among(FunctionElement[bool]):
     """Whether a column's value is one of those that a limited query gives, which is asked once.
 

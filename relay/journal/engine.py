@@ -60,8 +60,8 @@ class Engine(Protocol):
         """What statements are compiled for."""
 
     @property
-    def folder(self) -> Path:
-        """Where on this machine room is needed."""
+    def folder(self) -> Path | None:
+        """Where on this machine room is needed, if anywhere."""
 
     def now(self) -> float | None:
         """The database's clock, in Unix seconds; None where it has none of its own."""

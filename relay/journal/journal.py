@@ -7,11 +7,13 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
+
+import sqlalchemy as sa
 
 from relay.clock import Clock
 from relay.errors import JournalUnavailable
-from relay.journal import claim, holding, nodes, operate, purging, settle
+from relay.journal import claim, holding, nodes, operate, purging, settle, tables
 from relay.journal.destinations import Destinations
 from relay.journal.engine import Engine, Lease
 from relay.journal.figures import pending_by_destination
@@ -78,8 +80,9 @@ class Journal(Destinations):
         """Open the journal and start writing; raises JournalRefused where it must not be used.
 
         `node`, a fresh UUID's hex, in a process that owns deliveries and shows that it lives; none in
-        a command. `create` makes a journal where there never was one and upgrades an older one. The
-        clock is set by the database's where that has one.
+        a command. `create` makes an SQLite journal where there never was one and upgrades an older one; on
+        PostgreSQL `relay journal upgrade` alone does that.
+        The clock is set by the database's where that has one.
         """
         engine = open_engine(url, create=create)
         lease: Lease | None = None
@@ -99,7 +102,7 @@ class Journal(Destinations):
             )
             journal._writer.tally.backlog = engine.write(pending_by_destination)
             if node is not None:
-                engine.write(partial(lease.register, now=clock.now()))
+                engine.write(partial(_begin, lease=lease, now=clock.now()))
                 lease.kept()
         except BaseException:
             if lease is not None:
@@ -115,8 +118,8 @@ class Journal(Destinations):
         return self._node
 
     @property
-    def folder(self) -> Path:
-        """Where room is needed on this machine: an SQLite journal's folder."""
+    def folder(self) -> Path | None:
+        """Where room is needed on this machine: an SQLite journal's folder; None on a database server."""
         return self._engine.folder
 
     @property
@@ -286,7 +289,14 @@ class Journal(Destinations):
                 total += await self._purge(step, cutoffs.early(now), retention.max_size)
         return total
 
-    async def _purge(self, step: _Step, cutoffs: purging.Cutoffs, max_size: int | None) -> Purged:
+    async def purge_early(self, early: purging.Early) -> Purged:
+        """Remove what an operator names before its time, in batches."""
+        total = Purged()
+        for step in early.steps:
+            total += await self._purge(step, early.cutoffs, None)
+        return total
+
+    async def _purge(self, step: purging.Step, cutoffs: purging.Cutoffs, max_size: int | None) -> Purged:
         total = Purged()
         cursor: purging.Cursor | None = purging.START
         while cursor is not None and (max_size is None or await self._size() > max_size):
@@ -313,9 +323,7 @@ class Journal(Destinations):
         self._lease.end()
 
 
-class _Step(Protocol):
-    """One way to purge a batch."""
-
-    def __call__(
-        self, tx: Tx, /, cutoffs: purging.Cutoffs, cursor: purging.Cursor
-    ) -> tuple[Purged, purging.Cursor | None]: ...
+def _begin(connection: sa.Connection, lease: Lease, now: float) -> None:
+    """Make the row of a process that begins to serve, unless the journal was given up just now."""
+    tables.refuse_moved("the journal", tables.read_facts(connection))
+    lease.register(connection, now)

@@ -8,7 +8,7 @@ import socket
 import sqlalchemy as sa
 
 import relay
-from relay.journal import claim
+from relay.journal import claim, schema
 from relay.journal.codec import maybe_to_wire
 from relay.journal.schema import meta
 from relay.journal.schema import node as _node
@@ -27,6 +27,7 @@ def register(connection: sa.Connection, *, node: str, now: float, slot: int = 0)
             host=socket.gethostname(),
             pid=os.getpid(),
             slot=slot,
+            tables=schema.VERSION,
         )
     )
 

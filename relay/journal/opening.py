@@ -16,11 +16,14 @@ _POSTGRES = ("postgresql:", "postgres:", "postgresql+psycopg:")
 
 
 def open_engine(url: str, *, create: bool) -> Engine:
-    """The engine of a journal whose tables are up to date; made and upgraded with `create`, else refused."""
-    if _is_postgres(url):
+    """The engine of a journal whose tables are up to date.
+
+    A file is made and upgraded with `create`, else refused; a database is neither.
+    """
+    if is_postgres(url):
         from relay.journal.postgres_opening import open_database
 
-        return open_database(url, create=create)
+        return open_database(url)
     from relay.journal.sqlite_opening import open_file
 
     return open_file(database_path(url), create=create)
@@ -28,13 +31,24 @@ def open_engine(url: str, *, create: bool) -> Engine:
 
 def open_view(url: str) -> View:
     """The view of a journal that may be read; or JournalRefused."""
-    if _is_postgres(url):
+    if is_postgres(url):
         from relay.journal.postgres_opening import view_database
 
         return view_database(url)
     from relay.journal.sqlite_opening import view_file
 
     return view_file(database_path(url))
+
+
+def upgrade(url: str) -> tuple[int | None, int]:
+    """Bring a journal's tables up to date, in an empty database too; the version before, and now."""
+    if is_postgres(url):
+        from relay.journal.postgres_opening import upgrade_database
+
+        return upgrade_database(url)
+    from relay.journal.sqlite_opening import upgrade_file
+
+    return upgrade_file(database_path(url))
 
 
 def database_path(url: str) -> Path:
@@ -54,7 +68,16 @@ def database_path(url: str) -> Path:
     return Path(parsed.database).absolute()
 
 
-def _is_postgres(url: str) -> bool:
+def folder_of(url: str) -> Path | None:
+    """Where on this machine a journal needs room; None on a server, or where the URL is no journal's."""
+    try:
+        return None if url.startswith(_POSTGRES) else database_path(url).parent
+    except JournalRefused:
+        return None
+
+
+def is_postgres(url: str) -> bool:
+    """Whether a URL names a journal on PostgreSQL; JournalRefused where the driver for it is missing."""
     if not url.startswith(_POSTGRES):
         return False
     if find_spec("psycopg") is None:

@@ -114,6 +114,12 @@ def sqlstate(error: BaseException) -> str:
     return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
 
 
+def is_rows_fault(error: BaseException) -> bool:
+    """Whether the server, or the driver before it, refuses a row and would refuse it again."""
+    state = sqlstate(error)
+    return state.startswith(_ROWS_FAULT) or (not state and isinstance(error, psycopg.DataError))
+
+
 def cut_off(connection: psycopg.Connection[Any] | None) -> None:
     """Shut a connection's socket under whoever waits for it: the wait ends with an error."""
     with contextlib.suppress(OSError, psycopg.Error):
@@ -138,9 +144,9 @@ class PostgresEngine:
         return self._engine.dialect
 
     @property
-    def folder(self) -> Path:
-        """This machine's own folder: the journal's room is the server's, who says when there is none."""
-        return Path.cwd()
+    def folder(self) -> Path | None:
+        """None: the journal's room is the server's, who says when there is none."""
+        return None
 
     def now(self) -> float | None:
         """The server's clock."""
@@ -159,12 +165,13 @@ class PostgresEngine:
                     raise
                 time.sleep(0.005 * tries)
 
-    def write_slowly(self, work: Callable[[sa.Connection], T]) -> T:
-        """The same for a migration, which may take its time and waits for the one of another node."""
+    def write_slowly(self, work: Callable[[sa.Connection], T], *, lock_timeout: str) -> T:
+        """The same for a migration or a copy, which may take its time, but not for a lock."""
 
         def unbounded(connection: sa.Connection) -> T:
-            for setting in ("statement_timeout", "lock_timeout"):
-                connection.exec_driver_sql(f"SET LOCAL {setting} = 0")
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{lock_timeout}'")
             return work(connection)
 
         return self._once(unbounded)

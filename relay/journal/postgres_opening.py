@@ -1,6 +1,12 @@
-"""Opening a journal on PostgreSQL: made in an empty database, upgraded by one node at a time."""
+"""Opening a journal on PostgreSQL; and `relay journal upgrade`, which alone makes and changes its tables.
+
+A service makes none: a database that is empty may be the wrong one, or one that was lost. Nor does it
+upgrade one, since older nodes may be at work beside it.
+"""
 
 from __future__ import annotations
+
+import time
 
 import psycopg
 import sqlalchemy as sa
@@ -8,22 +14,31 @@ import sqlalchemy as sa
 from relay.errors import JournalRefused
 from relay.journal import schema, tables
 from relay.journal.engine import words_of
-from relay.journal.postgres import Address, PostgresEngine, PostgresView
+from relay.journal.postgres import Address, PostgresEngine, PostgresView, sqlstate
+from relay.journal.row_lease import living
 
 _ONE_AT_A_TIME = 0x72656C6179  # "relay"
 """The advisory lock of whoever makes or upgrades the tables."""
 
+LOCKS_WITHIN = 60.0
+"""Seconds for which an upgrade asks for its locks, again and again."""
+
+_LOCK_TIMEOUT = "2s"
+"""How long one asking may take: while it waits for a table, all others wait behind it."""
+
+_PAUSE = 1.0
+_LOCKED = "55P03"
+
 _FAULTS = (sa.exc.SQLAlchemyError, psycopg.Error, OSError, tables.NoJournal)
 
 
-def open_database(url: str, *, create: bool) -> PostgresEngine:
-    """The engine of a journal whose tables are up to date."""
+def open_database(url: str) -> PostgresEngine:
+    """The engine of a journal whose tables are up to date; it is never made or upgraded here."""
     address = Address(url)
     engine = PostgresEngine(address)
     try:
-        if not (engine.write(_is_there) and engine.write(tables.are_current)):
-            _make(engine, create=create)
-        tables.refuse_newer(address, engine.write(tables.read_facts))
+        engine.write(lambda connection: _check(connection, address))
+        tables.refuse_moved(address, engine.write(tables.read_facts))
     except JournalRefused:
         engine.abandon()
         raise
@@ -49,8 +64,56 @@ def view_database(url: str) -> PostgresView:
     return view
 
 
+def upgrade_database(url: str, *, locks_within: float = LOCKS_WITHIN) -> tuple[int | None, int]:
+    """Make the tables in an empty database, or bring them up to date; the version before, and now.
+
+    Any number may ask for it at once, beside nodes at work: one does it, the others find it done.
+    """
+    address = Address(url)
+    engine = PostgresEngine(address)
+    deadline = time.monotonic() + locks_within
+    try:
+        while True:
+            try:
+                done = engine.write_slowly(_upgrade, lock_timeout=_LOCK_TIMEOUT)
+            except sa.exc.OperationalError as error:
+                if sqlstate(error) != _LOCKED:
+                    raise
+                done = None
+            if done is not None:
+                return done
+            if time.monotonic() > deadline:
+                raise JournalRefused(
+                    f"the tables of {address} are locked by somebody else for over {locks_within:g} s."
+                    " Nothing was changed; `relay doctor` names the oldest transaction: end it, and try again"
+                )
+            time.sleep(_PAUSE)
+    except _FAULTS as error:
+        raise _unusable(address, error) from error
+    finally:
+        engine.abandon()
+
+
+def _upgrade(connection: sa.Connection) -> tuple[int | None, int] | None:
+    """None where somebody else is at it."""
+    if not connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_ONE_AT_A_TIME})").scalar():
+        return None
+    before: int | None = None
+    if _is_there(connection):
+        facts = tables.read_facts(connection)
+        tables.refuse_newer("the journal", facts)
+        before = int(facts["version"])
+        if tables.are_current(connection):
+            return before, before
+        columns = {column["name"] for column in sa.inspect(connection).get_columns(schema.node.name)}
+        alive = living(connection) if schema.node.c.beat_at.name in columns else set()
+        tables.refuse_beside_older(connection, alive)
+    tables.upgrade(connection)
+    return before, schema.VERSION
+
+
 def _check(connection: sa.Connection, address: Address) -> None:
-    """Refuse what is no journal, or one that this program may not read as it is."""
+    """Refuse what is no journal, or one that this program may not use as it is."""
     if not _is_there(connection):
         raise _missing(address)
     facts = tables.read_facts(connection)
@@ -59,26 +122,15 @@ def _check(connection: sa.Connection, address: Address) -> None:
         raise tables.too_old(address)
 
 
-def _make(engine: PostgresEngine, *, create: bool) -> None:
-    if not create:
-        raise tables.too_old(engine.address) if engine.write(_is_there) else _missing(engine.address)
-
-    def upgrade(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ONE_AT_A_TIME})")
-        if not (_is_there(connection) and tables.are_current(connection)):
-            if _is_there(connection):
-                tables.refuse_newer(engine.address, tables.read_facts(connection))
-            tables.upgrade(connection)
-
-    engine.write_slowly(upgrade)
-
-
 def _is_there(connection: sa.Connection) -> bool:
     return sa.inspect(connection).has_table(schema.meta.name)
 
 
 def _missing(address: Address) -> JournalRefused:
-    return JournalRefused(f"no journal at {address}: start `relay serve` there, or set RELAY_JOURNAL")
+    return JournalRefused(
+        f"no journal at {address}: if this is the right database, and nothing is missing from it, run"
+        " `relay journal upgrade` to make one in it; else set RELAY_JOURNAL"
+    )
 
 
 def _unusable(address: Address, error: Exception) -> JournalRefused:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 import sqlalchemy as sa
 
@@ -48,10 +50,64 @@ class Cutoffs:
         return replace(self, delivered=now, filtered=now)
 
 
+Kind = Literal["delivered", "filtered", "dead"]
+"""What an operator may have removed early; with delivered ones go the cancelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Early:
+    """What an operator has removed before its time: events of these kinds that ended before then."""
+
+    before: float
+    kinds: frozenset[Kind]
+
+    @property
+    def cutoffs(self) -> Cutoffs:
+        """With a dead delivery its event's delivered ones go; no other way round."""
+        return Cutoffs(
+            delivered=self.before if self.kinds & {"delivered", "dead"} else -math.inf,
+            filtered=self.before if "filtered" in self.kinds else -math.inf,
+            dead=self.before if "dead" in self.kinds else -math.inf,
+        )
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What is to be done, each until nothing is left for it."""
+        steps: dict[Kind, Step] = {"delivered": purge_delivered, "dead": purge_dead}
+        return (*(step for kind, step in steps.items() if kind in self.kinds), purge_filtered)
+
+
+def count_early(connection: sa.Connection, early: Early) -> int:
+    """How many events that is now; reads all of them."""
+    cutoffs = early.cutoffs
+    filtered = sa.and_(event.c.state == FILTERED, event.c.received_at < _filtered_limit(cutoffs))
+    states = {"delivered": ("delivered", "cancelled"), "dead": ("dead",), "filtered": ()}
+    ended = [state for kind in early.kinds for state in states[kind]]
+    own = delivery.c.event_id == event.c.id
+    finished = sa.and_(
+        sa.exists().where(own, delivery.c.state.in_(ended)), ~sa.exists().where(own, _must_stay(cutoffs))
+    )
+    number = sa.select(sa.func.count()).select_from(event).where(sa.or_(filtered, finished))
+    return int(connection.execute(number).scalar_one())
+
+
+def _filtered_limit(cutoffs: Cutoffs) -> sa.ColumnElement[float]:
+    """One on which a route failed stays as long as a dead one."""
+    return sa.case((event.c.reason == "route_error", cutoffs.dead), else_=cutoffs.filtered)
+
+
 Cursor = tuple[str, float, int]
 """Where a purge stands: destination (dead ones only), end, and number of the last row it looked at."""
 
 START: Cursor = ("", 0.0, 0)
+
+
+class Step(Protocol):
+    """One way to purge a batch."""
+
+    def __call__(self, tx: Tx, /, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cursor | None]:
+        """Remove a batch; what that was, and where to go on, if at all."""
+        ...
 
 
 def purge_delivered(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cursor | None]:
@@ -89,12 +145,11 @@ def purge_dead(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cursor
 def purge_filtered(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cursor | None]:
     """Remove a batch of filtered events; one on which a route failed stays as long as a dead one."""
     position = sa.tuple_(event.c.received_at, event.c.seq)
-    limit = sa.case((event.c.reason == "route_error", cutoffs.dead), else_=cutoffs.filtered)
     rows = tx.connection.execute(
         sa.select(event.c.id, event.c.received_at, event.c.seq)
         .where(
             event.c.state == FILTERED,
-            event.c.received_at < limit,
+            event.c.received_at < _filtered_limit(cutoffs),
             position > sa.tuple_(sa.literal(cursor[1]), sa.literal(cursor[2])),
         )
         .order_by(event.c.received_at, event.c.seq)
@@ -105,7 +160,7 @@ def purge_filtered(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cu
     return Purged(events=removed), last
 
 
-def purge_keys(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cursor | None]:  # noqa: ARG001 - see _Step
+def purge_keys(tx: Tx, cutoffs: Cutoffs, cursor: Cursor) -> tuple[Purged, Cursor | None]:  # noqa: ARG001 - see Step
     """Remove a batch of dedup keys whose window is over."""
     keys = sa.select(dedup.c.source, dedup.c.key).where(dedup.c.expires_at <= tx.now).limit(BATCH)
     # The time is asked for again: another node may have taken a key over since it was found.
@@ -122,6 +177,20 @@ def _purge_finished(
     if not rows:
         return Purged(), None
     candidates = _locked(tx, {row.event_id for row in rows})
+    blocked = tx.connection.execute(
+        sa.select(delivery.c.event_id).where(delivery.c.event_id.in_(candidates), _must_stay(cutoffs))
+    )
+    going = sorted(candidates - {row.event_id for row in blocked})
+    last = rows[-1]
+    cursor = (last.at, last.finished_at, last.seq) if len(rows) == BATCH else None
+    if not going:
+        return Purged(), cursor
+    deliveries = _remove_deliveries(tx, going)
+    return Purged(events=_remove_events(tx, going), deliveries=deliveries), cursor
+
+
+def _must_stay(cutoffs: Cutoffs) -> sa.ColumnElement[bool]:
+    """Whether a delivery keeps its event."""
     done = delivery.c.state.in_((DeliveryState.DELIVERED.value, DeliveryState.CANCELLED.value))
     may_go = sa.or_(
         sa.and_(done, delivery.c.finished_at < cutoffs.delivered),
@@ -131,18 +200,7 @@ def _purge_finished(
             ~holds_its_lane,
         ),
     )
-    blocked = tx.connection.execute(
-        sa.select(delivery.c.event_id).where(
-            delivery.c.event_id.in_(candidates), sa.func.coalesce(may_go, sa.false()).is_(sa.false())
-        )
-    )
-    going = sorted(candidates - {row.event_id for row in blocked})
-    last = rows[-1]
-    cursor = (last.at, last.finished_at, last.seq) if len(rows) == BATCH else None
-    if not going:
-        return Purged(), cursor
-    deliveries = _remove_deliveries(tx, going)
-    return Purged(events=_remove_events(tx, going), deliveries=deliveries), cursor
+    return sa.func.coalesce(may_go, sa.false()).is_(sa.false())
 
 
 def _locked(tx: Tx, event_ids: Collection[str]) -> set[str]:

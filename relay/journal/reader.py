@@ -13,6 +13,7 @@ from relay.journal.conservation import read_ledger
 from relay.journal.engine import View
 from relay.journal.figures import read_status, view_lane
 from relay.journal.opening import open_view
+from relay.journal.purging import Early, count_early
 from relay.journal.schema import attempt, delivery, event
 from relay.journal.standings import standing_of
 from relay.journal.values import Filter, LaneView, Ledger, Status
@@ -138,6 +139,11 @@ class Reader:
         """How many attempts at each destination are under way; those with none are left out."""
         with self._view.reading() as connection:
             return pace.in_flight(connection)
+
+    def count_early(self, early: Early) -> int:
+        """How many events a purge would remove now."""
+        with self._view.reading() as connection:
+            return count_early(connection, early)
 
     def ledger(self, *, now: float | None = None, destinations: Collection[str] | None = None) -> Ledger:
         """The conservation table, in one snapshot.

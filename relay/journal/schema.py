@@ -110,11 +110,14 @@ sa.Index("ix_delivery_id", delivery.c.id, unique=True)
 sa.Index("ix_delivery_event", delivery.c.event_id)
 is_free = sa.and_(delivery.c.state == PENDING, delivery.c.owner.is_(None))
 # Two indexes without a row in common: the planner cannot take the long one to look for a suspect.
+# In the claims' whole order: the end of a pause makes a whole backlog due at one moment, which
+# PostgreSQL would else sort at every claim.
 is_waiting = sa.and_(is_free, delivery.c.owners_lost < SUSPECT)
 sa.Index(
     "ix_delivery_waiting",
     delivery.c.destination,
     delivery.c.due_at,
+    delivery.c.seq,
     sqlite_where=is_waiting,
 )
 is_suspect = sa.and_(is_free, delivery.c.owners_lost >= SUSPECT)
@@ -122,6 +125,7 @@ sa.Index(
     "ix_delivery_suspect",
     delivery.c.destination,
     delivery.c.due_at,
+    delivery.c.seq,
     sqlite_where=is_suspect,
 )
 # Behind the head of a lane that holds, nothing expires: each must wait for its turn.
@@ -243,6 +247,8 @@ node = sa.Table(
     sa.Column("reload", sa.BigInteger),
     sa.Column("config_error", sa.LargeBinary),
     sa.Column("slot", sa.Integer, nullable=False, server_default=sa.text("0")),
+    # The version of the tables that its program knows; the first program wrote none.
+    sa.Column("tables", sa.Integer, nullable=False, server_default=sa.text("1")),
     # On a shared database: how often it has shown that it lives, and when last by the database's clock.
     sa.Column("beats", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("beat_at", sa.Double),

@@ -118,7 +118,7 @@ class SqliteEngine:
         self._free: int | None = None
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Path | None:
         """Where the file is."""
         return self.path.parent
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from relay.errors import JournalRefused
 from relay.journal import schema, tables
 from relay.journal.engine import words_of
+from relay.journal.file_lease import living
 from relay.journal.files import beside
 from relay.journal.mark import read_mark
 from relay.journal.sqlite import SqliteEngine, SqliteView, last_seqs, make_engine
@@ -118,10 +120,24 @@ def _prepare(engine: SqliteEngine, *, create: bool) -> None:
     if not engine.write(tables.are_current):
         if not create:
             raise tables.too_old(engine.path)
-        engine.write(tables.upgrade)
+        engine.write(partial(_upgrade, path=engine.path))
     facts = engine.write(tables.read_facts)
+    tables.refuse_moved(engine.path, facts)
     engine.set_journal_id(facts["id"])
     engine.mark(now=True)
+
+
+def _upgrade(connection: sa.Connection, path: Path) -> None:
+    if sa.inspect(connection).has_table(schema.node.name):
+        tables.refuse_beside_older(connection, living(connection, path))
+    tables.upgrade(connection)
+
+
+def upgrade_file(path: Path) -> tuple[int | None, int]:
+    """Bring the tables of a journal that is there up to date; the version before, and now."""
+    before = check(path)
+    open_file(path, create=True).close()
+    return before, check(path)
 
 
 def _owner(path: Path) -> str:

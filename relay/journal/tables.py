@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 
 from relay.errors import JournalRefused
 from relay.journal import schema
+
+MOVED = "moved"
+"""The fact of a journal that was given up for a copy: where that is, and by which of the copies."""
+
+COPYING = "copying"
+"""The fact of a copy that is not finished: by which of the copies, and how far it has come."""
 
 
 class NoJournal(Exception):
@@ -39,8 +46,24 @@ def refuse_newer(name: object, facts: Mapping[str, str]) -> None:
 def too_old(name: object) -> JournalRefused:
     """What to say to who only reads, or may not upgrade, a journal whose tables are older."""
     return JournalRefused(
-        f"the tables of {name} are of an older Relay: start `relay serve` once to upgrade them"
+        f"the tables of {name} are of an older Relay: run `relay journal upgrade`, which keeps all that is"
+        " in them"
     )
+
+
+def refuse_moved(name: object, facts: Mapping[str, str]) -> None:
+    """Refuse a journal that was, or is being, copied elsewhere, and one that is not all there yet."""
+    if MOVED in facts:
+        target = json.loads(facts[MOVED])["to"]
+        raise JournalRefused(
+            f"{name} was moved to {target}: set RELAY_JOURNAL to that. If the copy was not finished, run"
+            " the same `relay journal copy` again; `relay journal copy --undo` gives this one back"
+        )
+    if COPYING in facts:
+        raise JournalRefused(
+            f"{name} is the unfinished copy of another journal: run the same `relay journal copy` again to"
+            " finish it"
+        )
 
 
 def are_current(connection: sa.Connection) -> bool:
@@ -54,6 +77,23 @@ def _revision(connection: sa.Connection) -> str | None:
         return None
     found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     return None if found is None else str(found)
+
+
+def refuse_beside_older(connection: sa.Connection, alive: Collection[str]) -> None:
+    """Refuse to take from a program that lives what it needs: those who are too old must end first."""
+    columns = {column["name"] for column in sa.inspect(connection).get_columns("node")}
+    knows = schema.node.c.tables if schema.node.c.tables.name in columns else sa.literal(1)
+    rows = connection.execute(
+        sa.select(schema.node.c.id, schema.node.c.host, schema.node.c.pid, schema.node.c.version).where(
+            knows < schema.OLDEST_USABLE
+        )
+    )
+    older = [f"{row.host} (process {row.pid}, relay {row.version})" for row in rows if row.id in alive]
+    if older:
+        raise JournalRefused(
+            "the upgrade makes tables that an older Relay cannot use, and one still serves on"
+            f" {', '.join(older)}: stop it first, then upgrade. Nothing was changed"
+        )
 
 
 def upgrade(connection: sa.Connection) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from relay.errors import SignatureError
 from relay.model import Headers, Request
-from relay.signatures.keys import PRIVATE_KEY_MARK, PUBLIC_KEY_MARK, Key, MacKey, private_key, public_key
+from relay.signatures.keys import PRIVATE_KEY_MARK, PUBLIC_KEY_MARK, Key, MacKey, ed25519_key, ed25519_pair
 from relay.signatures.places import InHeader
 from relay.signatures.rows import Row
 from relay.signatures.scheme import Outgoing, Scheme, Verified, query_value
@@ -181,9 +181,9 @@ def _key(row: Row, secret: bytes) -> Key:
     if row.make_key is not None:
         return row.make_key(secret)
     if row.ed25519 and secret.startswith(PUBLIC_KEY_MARK):
-        return public_key(secret, prefix=row.ed25519)
+        return ed25519_key(secret, prefix=row.ed25519)
     if row.ed25519 and secret.startswith(PRIVATE_KEY_MARK):
-        return private_key(secret, prefix=row.ed25519)
+        return ed25519_pair(secret, prefix=row.ed25519)
     return MacKey(row.decode_key(secret), algorithm=row.algorithm, encoding=row.encoding, prefix=row.prefix)
 
 

@@ -172,7 +172,7 @@ def after_whsec(secret: bytes) -> bytes:
         raise ValueError("must be base64, with or without whsec_ before it") from None
 
 
-def public_key(secret: bytes, *, prefix: bytes) -> Ed25519Key:
+def ed25519_key(secret: bytes, *, prefix: bytes) -> Ed25519Key:
     """Read the Ed25519 key written as base64 after `whpk_`; ValueError if it is none."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415 - costs 10 MB, used by few
         Ed25519PublicKey,
@@ -186,7 +186,7 @@ def public_key(secret: bytes, *, prefix: bytes) -> Ed25519Key:
     return Ed25519Key(key, prefix=prefix)
 
 
-def private_key(secret: bytes, *, prefix: bytes) -> Ed25519Pair:
+def ed25519_pair(secret: bytes, *, prefix: bytes) -> Ed25519Pair:
     """Read the Ed25519 key written as base64 after `whsk_`; ValueError if it is none.
 
     It is the seed of 32 bytes, maybe with the public key's 32 behind it, as libsodium writes it.

@@ -123,8 +123,8 @@ class Life(Voice):
             f"The disk of the journal is nearly full: {free >> 20} MiB are left. Senders get 503 when it is.",
         )
 
-    def refresh(self, *, now: float, status: Figures, journal_bytes: int, disk_free: int) -> None:
-        """Set the gauges that are looked up and not counted."""
+    def refresh(self, *, now: float, status: Figures, journal_bytes: int, disk_free: int | None) -> None:
+        """Set the gauges that are looked up and not counted; without a disk of its own there is no gauge."""
         metrics = self.metrics
         figures = status.destinations
         set_all(metrics.backlog, {one.name: one.pending for one in figures})
@@ -135,4 +135,5 @@ class Life(Voice):
         set_all(metrics.breaker_open, {name: one.opened_at is not None for name, one in standings.items()})
         set_all(metrics.paused, {name: one.paused_at is not None for name, one in standings.items()})
         metrics.journal_bytes.set(journal_bytes)
-        metrics.disk_free.set(disk_free)
+        if disk_free is not None:
+            metrics.set_disk_free(disk_free)

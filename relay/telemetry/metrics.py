@@ -35,6 +35,8 @@ class Metrics:
     """Every metric by name, and the labelled ones by the labels that were seen."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._disk_free: Gauge | None = None
         self._counters(registry)
         self._gauges(registry)
         self._sources: dict[str, SourceMetrics] = {}
@@ -95,7 +97,6 @@ class Metrics:
             "relay_last_event_timestamp", "When the last event was taken, in Unix seconds.", "source"
         )
         self.journal_bytes = gauge("relay_journal_bytes", "Size of the journal.")
-        self.disk_free = gauge("relay_disk_free_bytes", "Free space where the journal lies.")
         self.imbalance = gauge("relay_ledger_imbalance", "Events and deliveries that the ledger misses.")
         self.config_ok = gauge("relay_config_ok", "1 if the configuration on disk is the one in force.")
         Info("relay_build", "What is running.", registry=registry).info(
@@ -105,6 +106,14 @@ class Metrics:
                 "sqlite": sqlite3.sqlite_version,
             }
         )
+
+    def set_disk_free(self, free: int) -> None:
+        """How many bytes are free where the journal lies; there is no such gauge before it is set."""
+        if self._disk_free is None:
+            self._disk_free = Gauge(
+                "relay_disk_free_bytes", "Free space where the journal lies.", registry=self._registry
+            )
+        self._disk_free.set(free)
 
     def source(self, name: str) -> SourceMetrics:
         """The metrics of one source of the configuration."""

@@ -16,6 +16,7 @@ from relay.config import Settings
 from relay.telemetry import Telemetry
 from relay.telemetry.totals import Totals
 from relay.web.channel import Channel
+from relay.web.running import either
 
 REFUSED = 2
 """The exit code of a worker that refuses its configuration or its journal; it has said why."""
@@ -29,6 +30,9 @@ SOUND = 60.0
 
 ASK_EVERY = 1.0
 """Seconds of counting that a worker killed outright takes along at most."""
+
+PATIENCE = 20.0
+"""Seconds that those that can serve wait for the others, at the start."""
 
 SILENT = 30
 """Times in a row that a worker may leave that unanswered before it is taken for hung, and ended."""
@@ -49,6 +53,7 @@ class _Worker:
     process: Process
     channel: Channel
     ready: bool = False
+    listens: bool = False
     reload_due: bool = False
     unanswered: int = 0
     hung: bool = False
@@ -78,25 +83,22 @@ class Crew:
         self._serials = itertools.count(1)
         self._asks = itertools.count(1)
         self._begun = asyncio.Event()
+        self._settled: set[int] = set()
         self._stop = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> int:
         """Keep them alive until `stop`, which is set here too where they cannot go on; the exit code.
 
-        The first worker begins alone: it makes the journal's tables, and tells of mistakes once.
+        The first worker begins alone: it makes the journal's tables, and tells of mistakes once. None
+        listens before all can, or the first would have every connection that is made meanwhile.
         """
         self._stop = stop
-        stopped = asyncio.create_task(stop.wait())
-        begun = asyncio.create_task(self._begun.wait())
-        keepers = [asyncio.create_task(self._keep(1))]
-        await asyncio.wait({stopped, begun, *keepers}, return_when=asyncio.FIRST_COMPLETED)
-        if self._begun.is_set() and not stop.is_set():
-            keepers += [asyncio.create_task(self._keep(n)) for n in range(2, self._settings.workers + 1)]
-        asking = asyncio.create_task(self._ask_all())
-        await asyncio.wait({stopped, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+        keepers = [asyncio.create_task(self._keep(number)) for number in range(1, self._settings.workers + 1)]
+        beside = [asyncio.create_task(work()) for work in (stop.wait, self._ask_all, self._lose_patience)]
+        await asyncio.wait({beside[0], *keepers}, return_when=asyncio.FIRST_COMPLETED)
         stop.set()
         code = await self._end(keepers)
-        for task in (stopped, begun, asking):
+        for task in beside:
             task.cancel()
         return code
 
@@ -122,24 +124,30 @@ class Crew:
             code = await self._attend(worker)
             if self._stop.is_set():
                 break
-            if not self._begun.is_set() or (code == REFUSED and not self._workers):
+            is_first = number == 1 and not self._begun.is_set()
+            if is_first or (code == REFUSED and not self._workers):
                 return code if code > 0 else 1
             deaths = 1 if time.monotonic() - began > SOUND else deaths + 1
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (deaths - 1))
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(deaths - 1, 10))
             how = "a signal, since it was hung" if worker.hung else _how(code)
             self._telemetry.worker_ended(worker=number, pid=worker.process.pid, how=how, pause=pause)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), pause)
+            await self._rest(pause)
         return 0
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait so long, or until all stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def _start(self, number: int) -> _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "relay", "worker", stdin=theirs.fileno(), pass_fds=(self._turns,)
-            )
+            process = await self._spawn(theirs)
         channel = await Channel.on(ours)
         worker = _Worker(number=number, serial=next(self._serials), process=process, channel=channel)
+        self._workers.append(worker)
+        if number > 1:
+            await either(self._begun.wait(), self._stop.wait())
         channel.send(
             {
                 "worker": number,
@@ -148,10 +156,23 @@ class Crew:
                 "settings": self._settings.model_dump(mode="json", exclude={"admin_token"}),
             }
         )
-        self._workers.append(worker)
         if self._stop.is_set():
             worker.signal(signal.SIGTERM)
         return worker
+
+    async def _spawn(self, end: socket.socket) -> Process:
+        """A new process with this end of the pair as its standard input."""
+        while True:
+            try:
+                return await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "relay", "worker", stdin=end.fileno(), pass_fds=(self._turns,)
+                )
+            except OSError as error:
+                # Memory or processes are short, which passes: those that serve must not end of it.
+                if not self._workers:
+                    raise
+                self._telemetry.internal_error(where="workers", error=error)
+                await self._rest(LONGEST_PAUSE)
 
     async def _attend(self, worker: _Worker) -> int:
         """Hear what a worker says until it ends; the exit code, or a signal's number below zero."""
@@ -162,6 +183,7 @@ class Crew:
         self._workers.remove(worker)
         self._totals.bury(worker.serial)
         await worker.channel.close()
+        self._settle(worker.number)
         return code
 
     async def _hear(self, worker: _Worker) -> None:
@@ -170,6 +192,7 @@ class Crew:
             if "ready" in said:
                 worker.ready = True
                 self._begun.set()
+                self._settle(worker.number)
                 if worker.reload_due:
                     worker.signal(signal.SIGHUP)
             if "families" in said:
@@ -177,6 +200,20 @@ class Crew:
             waiting = worker.asked.pop(said.get("asked", 0), None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
+
+    def _settle(self, *numbers: int) -> None:
+        """Have those that can listen do so, once every number has got that far, or failed to."""
+        self._settled.update(numbers)
+        if len(self._settled) == self._settings.workers:
+            for one in self._workers:
+                if one.ready and not one.listens:
+                    one.listens = True
+                    one.channel.send({"listen": True})
+
+    async def _lose_patience(self) -> None:
+        await self._begun.wait()
+        await asyncio.sleep(PATIENCE)
+        self._settle(*range(1, self._settings.workers + 1))
 
     async def _ask(self, worker: _Worker, *, look: bool) -> None:
         number = next(self._asks)

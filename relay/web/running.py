@@ -7,8 +7,9 @@ import contextlib
 import gc
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import uvicorn
 
@@ -51,6 +52,16 @@ async def at_each(event: asyncio.Event, act: Callable[[], Awaitable[object]]) ->
         await event.wait()
         event.clear()
         await act()
+
+
+async def either(*ends: Coroutine[Any, Any, object] | asyncio.Task[Any]) -> None:
+    """Wait until one of these ends, and cancel the others."""
+    waiting = [asyncio.ensure_future(end) for end in ends]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
 
 
 def make_server(app: object, *, http: object = "httptools") -> Server:

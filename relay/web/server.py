@@ -52,6 +52,7 @@ async def _run(
         )
         servers.append((make_server(back), listener))
     settle_memory()
+    await service.tell_ready()
     await hold(service, signals, servers)
     return 0
 

@@ -19,7 +19,7 @@ from relay.telemetry import Telemetry
 from relay.telemetry.totals import families
 from relay.web.channel import Channel
 from relay.web.listening import addresses, listen_public
-from relay.web.running import Signals, settle_memory
+from relay.web.running import Signals, either, settle_memory
 from relay.web.server import hold, ingress_server
 
 
@@ -38,8 +38,9 @@ async def _run(end: socket.socket) -> int:
     signals = Signals()
     signals.listen()
     channel = await Channel.on(end)
-    orders = await channel.receive()
-    if orders is None:
+    receiving = asyncio.create_task(channel.receive())
+    await either(receiving, signals.stop.wait())
+    if signals.stop.is_set() or (orders := receiving.result()) is None:
         return 0
     settings = Settings(**orders["settings"])
     configuration = load(settings.config)
@@ -51,26 +52,32 @@ async def _run(end: socket.socket) -> int:
             version=__version__, pid=os.getpid(), worker=orders["worker"], **addresses(settings)
         )
         told_loaded(telemetry, configuration)
-        answering = asyncio.create_task(_answer(channel, service, signals))
+        told = asyncio.Event()
+        answering = asyncio.create_task(_answer(channel, service, told, signals))
         await service.start(watch=orders["watch"])
-        # Not before it is ready: the kernel would give it connections that it cannot serve yet.
-        servers = [(ingress_server(service), listen_public(settings, shared=True))]
+        front = ingress_server(service)
         settle_memory()
         channel.send({"ready": True})
-        await hold(service, signals, servers)
+        # Whoever listens alone gets every connection there is, and some are kept for hours.
+        await either(told.wait(), signals.stop.wait())
+        public = listen_public(settings, shared=True)
+        await service.tell_ready()
+        await hold(service, signals, [(front, public)])
         channel.send({"families": families(telemetry.registry), "looked": False})
         answering.cancel()
         await channel.close()
     return 0
 
 
-async def _answer(channel: Channel, service: Service, signals: Signals) -> None:
-    """Tell the parent this worker's metrics whenever it asks; stop when it is gone."""
-    while (asked := await channel.receive()) is not None:
-        if asked["look"] and service.ready:
+async def _answer(channel: Channel, service: Service, told: asyncio.Event, signals: Signals) -> None:
+    """Hear when to listen, tell the parent this worker's metrics at each question; stop when it is gone."""
+    while (said := await channel.receive()) is not None:
+        if "listen" in said:
+            told.set()
+            continue
+        looked = said["look"] and service.ready
+        if looked:
             await service.refresh_metrics()
-        looked = asked["look"] and service.ready
-        channel.send(
-            {"asked": asked["ask"], "looked": looked, "families": families(service.telemetry.registry)}
-        )
+        found = families(service.telemetry.registry)
+        channel.send({"asked": said["ask"], "looked": looked, "families": found})
     signals.stop.set()

@@ -30,7 +30,6 @@ def test_a_worker_is_called_with_the_event(tmp_path: Path, start_relay: StartRel
     relay = start_relay(CONFIG.format(encoding=""), env={"CELERY_BROKER": "filesystem://"}, start=False)
     for name in ("data_in", "data_out"):
         (relay.folder / name).mkdir()
-    relay.start()
     with Worker(
         tmp_path / "worker",
         "filesystem://",
@@ -38,6 +37,7 @@ def test_a_worker_is_called_with_the_event(tmp_path: Path, start_relay: StartRel
         data_folder_out=str(relay.folder / "data_in"),
         control_folder=str(relay.folder / "control"),
     ) as worker:
+        relay.start()
         relay.post("in", '{"n": 1}', headers=[("Content-Type", "application/json"), ("X-One", "1")])
         (task,) = worker.wait(1)
     (done,) = relay.wait_log("attempt.finished", decision="delivered")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def test_a_new_file_takes_over_between_two_events(
     receiver: Receiver, start_relay: StartRelay, way: str
 ) -> None:
     """By signal, command or watch: what is in flight ends as it began, the connection stays open."""
-    receiver.script(Reply(delay=4.0), path="/old")
+    answered = threading.Event()
+    receiver.script(Reply(until=answered), path="/old")
     relay = start_relay(a_file(receiver), flags=["--watch"] if way == "watch" else [])
     sender = http.client.HTTPConnection("127.0.0.1", relay.port, timeout=10)
     sender.request("POST", "/hooks/in", "1")
@@ -90,6 +92,7 @@ def test_a_new_file_takes_over_between_two_events(
     assert sender.getresponse().status == 202
     assert sender.sock is connected
     assert [one.path for one in receiver.wait(2)] == ["/old", "/new"]
+    answered.set()
     relay.wait_log("attempt.finished", 2, outcome="delivered")
     assert len(receiver.requests) == 2
     assert relay.log("service.started", pid=relay.pid)

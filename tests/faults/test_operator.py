@@ -55,7 +55,8 @@ def test_with_a_token_nobody_passes_without_it(start_relay: StartRelay, flags: t
             "RELAY_ADMIN_TOKEN": TOKEN,
             "RELAY_METRICS_PORT": str(port),
         },
-    )
+        start=False,
+    ).start(timeout=60)
     for listener in (relay.admin_port, port):
         host = f"127.0.0.1:{listener}"
         for target in (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import random
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -19,7 +19,8 @@ StartRelay = Callable[..., RelayProcess]
 
 EVENTS = 10_000
 KEYS = 100
-SENDERS = 4
+SENDERS = 25
+"""So many wait for one commit together: fewer senders only wait longer."""
 
 
 def config(url: str, *, order: str = "{key: body.key}", retry: str = "{first_wait: 20ms, factor: 1}") -> str:
@@ -45,6 +46,12 @@ def send(relay: RelayProcess, keys: Iterable[int], each: int) -> None:
     connection.close()
 
 
+def send_together(relay: RelayProcess, keys: int, each: int) -> None:
+    """Post as many of every key, each key's by one of several senders."""
+    with ThreadPoolExecutor(SENDERS) as senders:
+        list(senders.map(lambda first: send(relay, range(first, keys, SENDERS), each), range(SENDERS)))
+
+
 def numbers_by_key(requests: Iterable[Received]) -> dict[str, list[int]]:
     """The numbers of each key's events, in the order in which they came."""
     numbers = defaultdict(list)
@@ -63,14 +70,7 @@ def test_ten_thousand_events_keep_the_order_of_their_keys(
     answers = [503 if chance.random() < 0.1 else 200 for _ in range(2 * EVENTS)]
     receiver.script(*answers)
     relay = start_relay(config(receiver.url))
-    senders = [
-        threading.Thread(target=send, args=(relay, range(first, KEYS, SENDERS), EVENTS // KEYS))
-        for first in range(SENDERS)
-    ]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
+    send_together(relay, KEYS, EVENTS // KEYS)
 
     def delivered() -> list[Received]:
         came = receiver.requests
@@ -93,7 +93,7 @@ def test_order_holds_across_crashes(receiver: Receiver, start_relay: StartRelay)
     answers = [503 if chance.random() < 0.1 else 200 for _ in range(5_000)]
     receiver.script(*answers)
     relay = start_relay(config(receiver.url))
-    send(relay, range(20), 25)
+    send_together(relay, 20, 25)
     relay.kill9()
     relay.start()
     eventually(lambda: len(receiver.requests) > 300, timeout=60)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import psycopg
 import pytest
 
-from tests.support import Receiver, RelayProcess, Reply, eventually
+from tests.support import Received, Receiver, RelayProcess, Reply, eventually
 from tests.support.databases import Databases
 from tests.support.links import Link, linked
 from tests.support.load import Load, again, lost, out_of_order
@@ -71,8 +71,16 @@ def _strike(receiver: Receiver, killed: RelayProcess, frozen: RelayProcess, link
     return struck_at
 
 
-def _laned(receiver: Receiver) -> list[Any]:
-    return [one for one in receiver.requests if one.path == "/laned"]
+def _at(receiver: Receiver, path: str) -> list[Received]:
+    return [one for one in receiver.requests if one.path == path]
+
+
+def _has_all(receiver: Receiver, load: Load, path: str) -> bool:
+    return not lost(load.taken, _at(receiver, path))
+
+
+def _takes(node: RelayProcess) -> bool:
+    return node.post("in", LAST).status == 202
 
 
 @pytest.mark.timeout(240)
@@ -98,14 +106,9 @@ def test_a_node_killed_one_frozen_and_one_cut_off_lose_nothing(
             link.silent = False
             for node in (frozen, cut_off):
                 node.wait_log("delivery.fenced", timeout=30)
-                eventually(lambda node=node: node.post("in", LAST).status == 202)
+                eventually(partial(_takes, node))
         for path in ("/laned", "/plain"):
-            eventually(
-                lambda path=path: (
-                    not lost(load.taken, [one for one in receiver.requests if one.path == path])
-                ),
-                timeout=60,
-            )
+            eventually(partial(_has_all, receiver, load, path), timeout=60)
         eventually(lambda: stays.cli("ledger", "--json").json()["waiting"] == {}, timeout=30)
         assert stays.cli("ledger", "--json").json()["balanced"]
         requests = receiver.requests
@@ -113,5 +116,5 @@ def test_a_node_killed_one_frozen_and_one_cut_off_lose_nothing(
             f"{len(load.taken)} acknowledged, {held} held, rescued after {rescued_after:.0f} s,"
             f" {again(requests)} came again"
         )
-        assert out_of_order(_laned(receiver)) == []
+        assert out_of_order(_at(receiver, "/laned")) == []
         assert again(requests) <= sum(held.values())

@@ -16,6 +16,7 @@ StartRelay = Callable[..., RelayProcess]
 
 LEASE = 30.0
 AWAY = LEASE + 5  # longer shows the same: what a node believes of the others after a lease has passed
+BACK_LATER = 15.0
 RESUMES_WITHIN = 10.0
 REFUSED_WITHIN = 5.0
 
@@ -85,10 +86,10 @@ def _lose_an_answer_to_a_commit(link: Link) -> None:
 def test_a_database_that_is_away_for_all_nodes_at_once_is_no_mass_rescue(
     receiver: Receiver, start_relay: StartRelay, databases: Databases
 ) -> None:
-    """Senders hear 503 in less than 5 s meanwhile; after it no node takes another for dead."""
+    """Senders hear 503 in less than 5 s meanwhile; who is back first does not take the other for dead."""
     receiver.answer(Reply(delay=0.05))
-    with databases.one() as url, linked(url) as (link, by_link):
-        nodes = [start_relay(_config(receiver), start=False, journal=by_link) for _ in range(2)]
+    with databases.one() as url, linked(url) as (link, by_link), linked(url) as (later, by_later):
+        nodes = [start_relay(_config(receiver), start=False, journal=at) for at in (by_link, by_later)]
         for node in nodes:
             node.start(ready=False)
         for node in nodes:
@@ -98,11 +99,13 @@ def test_a_database_that_is_away_for_all_nodes_at_once_is_no_mass_rescue(
             receiver.answer(Reply(delay=2.0))
             time.sleep(1.0)
             _lose_an_answer_to_a_commit(link)
-            link.silent = True
+            link.silent = later.silent = True
             in_flight = len(receiver.requests) - sum(len(node.log("attempt.finished")) for node in nodes)
             receiver.answer(Reply())
             time.sleep(AWAY)
             link.silent = link.lose_ends = False
+            time.sleep(BACK_LATER)  # the first one looks for the dead meanwhile
+            later.silent = False
             taken = len(load.taken)
             eventually(lambda: len(load.taken) > taken + 50, timeout=60)
         answers = load.answers

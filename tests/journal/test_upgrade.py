@@ -92,9 +92,9 @@ def _plan(connection: sqlite3.Connection, *row: object) -> None:
 
 def test_who_only_reads_is_told_who_upgrades(first: str) -> None:
     """Commands and readers leave an older journal as it is."""
-    with pytest.raises(JournalRefused, match="start `relay serve` once"):
+    with pytest.raises(JournalRefused, match="`relay journal upgrade`"):
         Reader.open(first)
-    with pytest.raises(JournalRefused, match="start `relay serve` once"), opened(first, create=False):
+    with pytest.raises(JournalRefused, match="`relay journal upgrade`"), opened(first, create=False):
         pass
 
 

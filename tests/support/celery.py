@@ -35,7 +35,7 @@ def build(self, **keywords):
 class Worker:
     """A worker of the task `reports.tasks.build`, on the queue `heavy`; use it as a context manager.
 
-    `options` are those of the broker's transport.
+    What is published while it starts waits in the queue. `options` are those of the broker's transport.
     """
 
     def __init__(self, folder: Path, broker: str, **options: str) -> None:
@@ -62,8 +62,6 @@ class Worker:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        with ended_on_failure(self._process):
-            eventually(lambda: b" ready." in self._log.read_bytes(), timeout=60, describe=self._log.read_text)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,7 +76,7 @@ class Worker:
         text = self._file.read_text()
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
-    def wait(self, count: int, *, timeout: float = 30.0) -> list[dict[str, Any]]:
+    def wait(self, count: int, *, timeout: float = 60.0) -> list[dict[str, Any]]:
         """The tasks once there are `count` of them."""
         return eventually(
             lambda: found if len(found := self.tasks) >= count else None,

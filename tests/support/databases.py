@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import subprocess
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from relay.clock import Clock
-from relay.journal import Journal
+from relay.journal import upgrade
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it minds where a container has no folder for sockets
@@ -26,18 +26,22 @@ _QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"
 
 
 class Server:
-    """A server in `folder`, which those who name the same folder share; only one's own may be restarted.
+    """The server of this name, which those who give the same name share; only one's own may be restarted.
+
+    Its folder is not among those of the tests: for root it runs as another user, whom pytest locks out
+    of them whenever it begins.
 
     quick   it is in no hurry to be on the disk, and never vacuums by itself
     """
 
-    def __init__(self, folder: Path, *, quick: bool) -> None:
+    def __init__(self, name: str, *, quick: bool) -> None:
+        folder = Path(tempfile.gettempdir()) / f"relay-postgres-{name}"
         self._server: Any = get_server(folder, cleanup_mode="delete")
         self._restarted = False
         if quick:
             with psycopg.connect(self.url(), autocommit=True) as hand:
-                for name, value in _QUICK.items():
-                    hand.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), value))
+                for setting, value in _QUICK.items():
+                    hand.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(setting), value))
                 hand.execute("SELECT pg_reload_conf()")
 
     def url(self, name: str | None = None) -> str:
@@ -46,7 +50,7 @@ class Server:
 
     def journal(self, name: str | None = None) -> str:
         """The URL of one of its databases, with a journal made in it."""
-        Journal.open(self.url(name), clock=Clock()).close()
+        upgrade(self.url(name))
         return self.url(name)
 
     def restart(self) -> None:

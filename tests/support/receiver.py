@@ -23,6 +23,7 @@ from tests.support.http import free_port
 
 STREAM_LIMIT = 64 * 1024 * 1024
 DRIPS = 240
+LONGEST = 30.0
 
 
 class Fault(Enum):
@@ -46,12 +47,13 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer: after `delay` seconds a status, headers and a body, or a fault."""
+    """One answer: after `delay` seconds, once `until` is set, a status, headers and a body, or a fault."""
 
     status: int = 200
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
     delay: float = 0.0
+    until: threading.Event | None = None
     fault: Fault | None = None
 
     def head(self) -> bytes:
@@ -264,6 +266,8 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
 async def _answer(reply: Reply, writer: asyncio.StreamWriter) -> bool:
     """Send one answer; True if the connection may take another request."""
     await asyncio.sleep(reply.delay)
+    if reply.until is not None:
+        await asyncio.to_thread(reply.until.wait, LONGEST)
     head = reply.head()
     if reply.fault is None:
         writer.write(head + reply.body)

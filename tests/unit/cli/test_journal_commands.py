@@ -214,10 +214,13 @@ def test_status_and_ledger_agree_with_the_story(run: Run) -> None:
     status = document(run("status", "--json"))
     billing = next(one for one in status["destinations"] if one["name"] == "billing")
     assert (billing["pending"], billing["dead"], billing["delivered"]) == (1, 1, 0)
+    rates = {one["name"]: one["delivered_per_second"] for one in status["destinations"]}
+    assert rates == {"billing": 0, "chat": pytest.approx(1 / 60)}
     ledger = run("ledger", "--json")
     assert ledger.exit_code == 0
     assert document(ledger)["balanced"] is True
-    assert "billing" in run("status").stdout
+    (chat,) = (line for line in run("status").stdout.splitlines() if line.startswith("chat "))
+    assert chat.split()[-1] == "1/m"
     assert "The ledger balances." in run("ledger").stdout
 
 

@@ -17,6 +17,7 @@ down_revision = "0001"
 def upgrade() -> None:
     """Add them; what was parked is due, and is parked again where it must be."""
     _delivery()
+    _due()
     _destination()
     _lane()
     _ledger()
@@ -65,6 +66,24 @@ def _delivery() -> None:
         sqlite_where=sa.text("parked_at IS NOT NULL"),
         postgresql_where=sa.text("parked_at IS NOT NULL"),
     )
+
+
+def _due() -> None:
+    """The claims' whole order into their indexes."""
+    for name, lost in (
+        ("ix_delivery_suspect", "owners_lost >= 2"),
+        ("ix_delivery_waiting", "owners_lost < 2"),
+    ):
+        where = sa.text(f"state = 'pending' AND owner IS NULL AND {lost}")
+        op.drop_index(name, "delivery")
+        op.create_index(
+            name,
+            "delivery",
+            ["destination", "due_at", "seq"],
+            unique=False,
+            sqlite_where=where,
+            postgresql_where=where,
+        )
 
 
 def _destination() -> None:
@@ -131,6 +150,7 @@ def _node() -> None:
     op.add_column("node", sa.Column("reload", sa.BigInteger(), nullable=True))
     op.add_column("node", sa.Column("config_error", sa.LargeBinary(), nullable=True))
     op.add_column("node", sa.Column("slot", sa.Integer(), server_default=sa.text("0"), nullable=False))
+    op.add_column("node", sa.Column("tables", sa.Integer(), server_default=sa.text("1"), nullable=False))
     op.add_column("node", sa.Column("beats", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
     op.add_column("node", sa.Column("beat_at", sa.Double(), nullable=True))
 

@@ -1,0 +1,91 @@
+"""Looks now and then for what no happening tells: backlogs that grow old, silent sources, a full disk."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from relay.clock import Clock
+from relay.config import Configuration
+from relay.journal import Status
+from relay.telemetry import Telemetry
+
+_LOW_SHARE = 20
+_LOW_MOST = 5 << 30
+_LOW_LEAST = 256 << 20
+
+
+class Disk(Protocol):
+    """The disk on which the journal lies, in bytes, as `shutil.disk_usage` tells it."""
+
+    @property
+    def total(self) -> int:
+        """How large it is."""
+        ...
+
+    @property
+    def free(self) -> int:
+        """How much of it is free."""
+        ...
+
+
+class Watch:
+    """What was seen at the last look, so that each thing is told once, as it begins.
+
+    Call `look` every few seconds, and `replace` at a reload.
+    """
+
+    def __init__(self, *, configuration: Configuration, telemetry: Telemetry, clock: Clock) -> None:
+        self._telemetry = telemetry
+        self._clock = clock
+        self._known_since: dict[str, float] = {}
+        self._silent: set[str] = set()
+        self._lagging: dict[str, frozenset[float]] = {}
+        self._is_disk_low = False
+        self.replace(configuration)
+
+    def replace(self, configuration: Configuration) -> None:
+        """Go by another configuration's rules and sources from now on."""
+        now = self._clock.now()
+        self._configuration = configuration
+        self._known_since = {name: self._known_since.get(name, now) for name in configuration.sources}
+        self._silent &= configuration.sources.keys()
+
+    def look(self, status: Status, *, disk: Disk | None) -> None:
+        """Look for backlogs, silence and a full disk; each is told as it begins.
+
+        `disk` is None where the journal lies on no disk of this machine. The ledger's audit tells by
+        itself, through `Telemetry.ledger_audited`.
+        """
+        now = self._clock.now()
+        self._look_for_lag(status, now)
+        self._look_for_silence(status, now)
+        was_low, self._is_disk_low = self._is_disk_low, disk is not None and is_low(disk)
+        if disk is not None and self._is_disk_low and not was_low:
+            self._telemetry.disk_low(free=disk.free)
+
+    def _look_for_lag(self, status: Status, now: float) -> None:
+        lags = {rule.lag for rule in self._configuration.alerts if "lagging" in rule.about}
+        lagging: dict[str, frozenset[float]] = {}
+        for one in status.destinations:
+            age = 0.0 if one.oldest_at is None else now - one.oldest_at
+            passed = frozenset(lag for lag in lags if age > lag)
+            if passed:
+                lagging[one.name] = passed
+            if passed - self._lagging.get(one.name, frozenset()):
+                self._telemetry.destination_lagging(destination=one.name, seconds=age, pending=one.pending)
+        self._lagging = lagging
+
+    def _look_for_silence(self, status: Status, now: float) -> None:
+        heard = {one.name: one.last_at for one in status.sources if one.last_at is not None}
+        for name, source in self._configuration.sources.items():
+            silence = now - heard.get(name, self._known_since[name])
+            if source.silent_after is None or silence <= source.silent_after:
+                self._silent.discard(name)
+            elif name not in self._silent:
+                self._silent.add(name)
+                self._telemetry.source_silent(source=name, seconds=silence)
+
+
+def is_low(disk: Disk) -> bool:
+    """Whether a twentieth of the disk or less is free; of a very large or small one, 5 GiB or 256 MiB."""
+    return disk.free < max(_LOW_LEAST, min(_LOW_MOST, disk.total // _LOW_SHARE))

@@ -1,0 +1,193 @@
+"""`relay journal`: what is done to a journal as a whole."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs: all at once takes a second
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from relay.cli import render
+from relay.cli.access import load_settings, reading, writing
+from relay.cli.change import announce
+from relay.cli.options import DryRunOption, JournalOption, YesOption, point_in_time
+from relay.cli.standing import show_ledger
+from relay.cli.text import counted
+from relay.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from relay.journal import Kind
+
+_EVERY = 5.0
+"""Seconds between two lines about the same table."""
+
+commands = typer.Typer(
+    help="Upgrade a journal, remove what is old, move it to PostgreSQL.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@commands.command()
+def upgrade(*, journal: JournalOption = None) -> None:
+    """Bring the journal's tables up to date, and make them in an empty PostgreSQL database.
+
+    Older nodes may go on meanwhile, unless it says that they must end first.
+    """
+    from relay.journal import upgrade as bring_up
+
+    before, now = bring_up(load_settings(journal=journal).journal)
+    if before is None:
+        typer.echo(f"made a journal, its tables at version {now}")
+    elif before == now:
+        typer.echo(f"nothing to do: the tables are at version {now}")
+    else:
+        typer.echo(f"upgraded the tables from version {before} to {now}")
+
+
+@commands.command()
+def purge(
+    *,
+    before: Annotated[
+        str,
+        typer.Option("--before", metavar="WHEN", help="What ended before: 30d for so long ago, or a time."),
+    ],
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--state",
+            metavar="STATE",
+            help="delivered (cancelled too), filtered or dead; may be repeated. All but dead unless given.",
+        ),
+    ] = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    journal: JournalOption = None,
+) -> None:
+    """Remove finished events before `retention` does.
+
+    They stay counted in the ledger, but are seen no more and cannot be replayed; the service may run.
+    """
+    from relay.journal import Early
+
+    at = point_in_time(before, "--before", time.time())
+    early = Early(before=at, kinds=frozenset(_kind(one) for one in state or ("delivered", "filtered")))
+    with reading(journal) as reader:
+        count = reader.count_early(early)
+    announce(count, verb="purge", dry_run=dry_run, yes=yes, what=("event", "events"))
+    with writing(journal) as opened:
+        purged = asyncio.run(opened.purge_early(early))
+    deliveries = counted(purged.deliveries, "delivery", "deliveries")
+    typer.echo(f"{counted(purged.events, 'event')} purged, {deliveries} with them")
+
+
+def _kind(text: str) -> Kind:
+    match text:
+        case "delivered" | "filtered" | "dead":
+            return text
+        case "cancelled":
+            return "delivered"
+        case _:
+            raise UsageError(
+                f"--state {text!r}: there are delivered, filtered and dead; what is pending stays"
+            )
+
+
+@commands.command()
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The old journal: sqlite:///PATH.")],
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TO]", help="The new one: postgresql://USER@HOST/DATABASE, or RELAY_JOURNAL."
+        ),
+    ] = None,
+    *,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take the old journal back, to serve it again; nothing is copied.")
+    ] = False,
+) -> None:
+    """Move an SQLite journal to PostgreSQL, with all that waits in it.
+
+    The service must be stopped; it is refused on the old journal from then on. What was cut off goes on
+    with the same command. Exit code 1 where the books of both do not agree in the end.
+    """
+    if undo:
+        _take_back(source)
+        return
+    from relay.journal import copy as move
+
+    with _telling() as told:
+        copied = move(source, load_settings(journal=target).journal, told)
+    if copied is None:
+        typer.echo("nothing to do: this journal was copied there before")
+        return
+    for name, (before, after) in copied.rows.items():
+        typer.echo(f"{name}: {after:,} of {before:,}")
+    if copied.skipped:
+        keys = counted(copied.skipped, "dedup key")
+        typer.echo(
+            f"left out: {keys} too long for PostgreSQL; such an event, if posted again, is taken again"
+        )
+    show_ledger(copied.after)
+    if not copied.same:
+        render.note("THE BOOKS OF THE TWO JOURNALS DO NOT AGREE: the new one stays closed, nothing is lost")
+        raise typer.Exit(1)
+    typer.echo("Both journals agree. Serve the new one: set RELAY_JOURNAL to it.")
+
+
+def _take_back(source: str) -> None:
+    from relay.journal import take_back
+
+    target = take_back(source)
+    if target is None:
+        render.note("nothing to undo: this journal was not moved")
+        raise typer.Exit(1)
+    typer.echo(f"this journal may be served again; what was taken at {target} is not in it")
+    typer.echo(f"do not serve {target} any more: what waits would be delivered from both")
+
+
+@contextmanager
+def _telling() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each table where somebody watches, else a line now and then; on stderr."""
+    if not sys.stderr.isatty():
+        yield _Lines().tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def tell(table: str, done: int, total: int) -> None:
+            if table not in bars:
+                bars[table] = progress.add_task(table, total=total)
+            progress.update(bars[table], completed=done)
+
+        yield tell
+
+
+class _Lines:
+    """Lines about work under way: how each table begins and ends, and every few seconds between."""
+
+    def __init__(self) -> None:
+        self._table = ""
+        self._told_at = 0.0
+
+    def tell(self, table: str, done: int, total: int) -> None:
+        """Say how far a table is, if it is time to."""
+        now = time.monotonic()
+        if table == self._table and done < total and now - self._told_at < _EVERY:
+            return
+        if table == self._table or done < total:
+            render.note(f"{table}: {done:,} of {total:,}")
+        self._table, self._told_at = table, now

@@ -1,0 +1,213 @@
+"""A journal given up for its copy: who is which, and how far the copy has come, stand in both of them.
+
+The old one says that it was moved, from the first moment on. The new one says that it is no journal yet,
+until all of the old one is in it; then it says of which copy it came.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from relay.errors import JournalRefused
+from relay.journal import row_lease, schema, tables
+from relay.journal.file_lease import living
+from relay.journal.opening import database_path, is_postgres
+from relay.journal.schema import meta
+from relay.journal.sqlite import SqliteEngine
+from relay.journal.sqlite_opening import check
+from relay.journal.values import Ledger
+
+COPIED = "copied"
+"""The fact of a journal that came by a copy: which."""
+
+_OF_THE_JOURNAL = ("id", "reload", "probed_at")
+"""What goes with the journal from engine to engine; its versions are the tables' own."""
+
+_NOT_COPIED = frozenset({"meta", "node", "permit"})
+"""What is of the engine and of the processes on it; what a node that is gone owns, others take over."""
+
+Told = Callable[[str, int, int], None]
+"""Called after each batch: the table, how many of its rows are there, how many there will be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """What a copy came to.
+
+    rows     of each table, in the old journal and in the new one
+    skipped  dedup keys that are too long for an index there: a repeat of such an event is taken anew
+    before   the ledger of the old journal
+    after    and of the new one
+    """
+
+    rows: dict[str, tuple[int, int]]
+    skipped: int
+    before: Ledger
+    after: Ledger
+
+    @property
+    def same(self) -> bool:
+        """Whether all rows are there, and the books of both say the same."""
+        missing = sum(before - after for before, after in self.rows.values())
+        books = (self.before.events, self.before.deliveries) == (self.after.events, self.after.deliveries)
+        return books and missing == self.skipped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """How far a copy has come: all tables before this one, and of it all rows up to this key."""
+
+    table: str
+    after: tuple[Any, ...] | None
+    skipped: int = 0
+
+
+def copy(source: str, target: str, told: Told) -> Copied | None:
+    """Move the SQLite journal at one URL to PostgreSQL at another; None where that was done before.
+
+    Raises JournalRefused where one of them must not be used for it, JournalUnavailable where it was cut
+    off: the same call goes on then.
+    """
+    path = database_path(source)
+    if not is_postgres(target):
+        raise JournalRefused(
+            "a journal is copied from SQLite to PostgreSQL: write TO as postgresql://USER@HOST/DATABASE"
+        )
+    from relay.journal.copying import copy_file  # noqa: PLC0415 - PostgreSQL's driver is an extra
+
+    return copy_file(path, target, told)
+
+
+def take_back(source: str) -> str | None:
+    """Make a journal that was given up one to serve again; where it was moved to, None if it was not."""
+    path = database_path(source)
+    check(path)
+    engine = SqliteEngine(path)
+    try:
+        return engine.write(_take_back)
+    finally:
+        engine.close()
+
+
+def _take_back(connection: sa.Connection) -> str | None:
+    moved = tables.read_facts(connection).get(tables.MOVED)
+    connection.execute(sa.delete(meta).where(meta.c.key == tables.MOVED))
+    return None if moved is None else str(json.loads(moved)["to"])
+
+
+def given_up(facts: dict[str, str], target: str) -> str | None:
+    """By which copy the old journal was given up, if by any; refused where that goes elsewhere."""
+    if tables.MOVED not in facts:
+        return None
+    moved = json.loads(facts[tables.MOVED])
+    if moved["to"] != target:
+        raise JournalRefused(
+            f"this journal was moved, or is being moved, to {moved['to']}: go on there, or take it back"
+            " with `relay journal copy --undo` first"
+        )
+    return str(moved["copy"])
+
+
+def give_up(path: Path, target: str, copy: str) -> None:
+    """Write into the old journal where it goes; refused while a node lives on it."""
+    engine = SqliteEngine(path)
+    try:
+        engine.write(partial(_give_up, path=path, target=target, copy=copy))
+    finally:
+        engine.close()
+
+
+def _give_up(connection: sa.Connection, path: Path, target: str, copy: str) -> None:
+    alive = living(connection, path)
+    rows = connection.execute(sa.select(schema.node.c.id, schema.node.c.host, schema.node.c.pid))
+    names = [f"{row.host} (process {row.pid})" for row in rows if row.id in alive]
+    if names:
+        raise JournalRefused(
+            f"{path} is being served by {', '.join(names)}: a journal is moved offline, so stop that first"
+        )
+    put(connection, tables.MOVED, json.dumps({"to": target, "copy": copy}))
+
+
+def accept(connection: sa.Connection, *, name: str, copy: str, facts: dict[str, str]) -> Place | None:
+    """Make the new journal the copy's, unless it is; how far the copy has come, None at its beginning.
+
+    `facts` are those of the old one. Refused where there is anything in it, or a node lives on it.
+    """
+    there = tables.read_facts(connection)
+    if tables.COPYING in there:
+        begun = json.loads(there[tables.COPYING])
+        if begun["copy"] == copy:
+            return _place(begun)
+    full = [
+        table.name
+        for table in copied_tables()
+        if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first()
+    ]
+    if full:
+        raise JournalRefused(
+            f"{name} holds something already, in the tables {', '.join(full)}: a journal is copied into a"
+            " database that has none"
+        )
+    if row_lease.living(connection):
+        raise JournalRefused(f"{name} is being served: stop that first")
+    put(connection, tables.COPYING, json.dumps({"copy": copy}))
+    for key in _OF_THE_JOURNAL:
+        put(connection, key, facts.get(key, "0"))
+    return None
+
+
+def note(connection: sa.Connection, copy: str, place: Place) -> None:
+    """Write down how far the copy has come."""
+    after = None if place.after is None else [_written(one) for one in place.after]
+    value = {"copy": copy, "table": place.table, "after": after, "skipped": place.skipped}
+    put(connection, tables.COPYING, json.dumps(value))
+
+
+def finish(connection: sa.Connection, copy: str) -> None:
+    """Make the new journal one to serve."""
+    connection.execute(sa.delete(meta).where(meta.c.key == tables.COPYING))
+    put(connection, COPIED, copy)
+
+
+def put(connection: sa.Connection, key: str, value: str) -> None:
+    """Set a fact of a journal."""
+    changed = connection.execute(sa.update(meta).where(meta.c.key == key).values(value=value))
+    if not changed.rowcount:
+        connection.execute(sa.insert(meta).values(key=key, value=value))
+
+
+def copied_tables() -> list[sa.Table]:
+    """The tables whose rows are copied, in the order in which they are."""
+    return [table for table in schema.metadata.sorted_tables if table.name not in _NOT_COPIED]
+
+
+def new_copy() -> str:
+    """What tells one copy from another."""
+    return uuid.uuid4().hex
+
+
+def _place(begun: dict[str, Any]) -> Place | None:
+    if "table" not in begun:
+        return None
+    after = begun["after"]
+    return Place(
+        table=begun["table"],
+        after=None if after is None else tuple(_read(one) for one in after),
+        skipped=begun["skipped"],
+    )
+
+
+def _written(value: object) -> object:
+    return {"hex": value.hex()} if isinstance(value, bytes) else value
+
+
+def _read(value: Any) -> object:
+    return bytes.fromhex(value["hex"]) if isinstance(value, dict) else value

@@ -1,0 +1,295 @@
+"""What the doctor finds in a journal, and that it changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+from typer.testing import CliRunner, Result
+
+from relay.cli.app import app
+from relay.journal import Finding, Journal, examine, sqlite_health
+from tests.journal.making import StillClock, by_hand, make_entry, only, opened, path_of
+from tests.support.databases import Databases
+from tests.support.http import free_port
+
+
+def about(findings: list[Finding], what: str) -> list[Finding]:
+    """The findings about one thing."""
+    return [one for one in findings if one.about == what]
+
+
+def wrong(findings: list[Finding]) -> dict[str, str]:
+    """What is not well, and what was said of it."""
+    return {one.about: one.says for one in findings if not one.ok}
+
+
+async def test_a_journal_that_is_well_says_so(engine: str) -> None:
+    """While it is served, and while it is not; who serves is told."""
+    clock = StillClock()
+    clock.at = time.time()
+    with opened(engine, clock=clock) as journal:
+        await journal.append(make_entry("billing"))
+        findings = examine(engine)
+        assert set(wrong(findings)) <= {"settings"}  # the tests' own server runs without fsync
+        assert "serves" in about(findings, "node")[0].says
+        assert "1 deliveries are pending" in about(findings, "ledger")[0].says
+    findings = examine(engine)
+    assert set(wrong(findings)) <= {"settings"}
+    assert "nobody serves" in about(findings, "node")[-1].says
+    assert "tables of version 2" in about(findings, "version")[0].says
+
+
+async def test_books_that_do_not_balance_are_told(engine: str) -> None:
+    """With what is to be done, as for everything that is wrong."""
+    clock = StillClock()
+    clock.at = time.time()
+    with opened(engine, clock=clock) as journal:
+        await journal.append(make_entry("billing"))
+    with by_hand(engine) as other:
+        other.execute("DELETE FROM delivery")
+    (found,) = about(examine(engine), "ledger")
+    assert (found.ok, found.says) == (False, "is out by 1")
+    assert "relay ledger" in found.do
+
+
+async def test_a_clock_that_was_set_back_is_told(engine: str) -> None:
+    """What is written in the future is seen as such."""
+    clock = StillClock()
+    clock.at = time.time() + 500
+    with opened(engine, clock=clock) as journal:
+        clock.at = time.time() + 500
+        await journal.append(make_entry("billing"))
+    assert "in the future" in wrong(examine(engine))["clock"]
+
+
+async def test_a_node_whose_file_has_mistakes_is_told(journal: Journal, engine: str) -> None:
+    """It goes on by the old one, and somebody thinks it took the new one."""
+    await journal.note_config(digest="d", reload=1, error="no such key")
+    assert "its file has mistakes" in wrong(examine(engine))["node"]
+
+
+def test_what_cannot_be_used_is_a_finding_with_what_to_do(tmp_path: Path) -> None:
+    """No journal, none that is one, no server: the doctor ends with an answer."""
+    nothing = f"sqlite:///{tmp_path / 'none.db'}"
+    assert "no journal at" in wrong(examine(nothing))["journal"]
+    other = tmp_path / "other.db"
+    other.write_bytes(b"x" * 5000)
+    assert "cannot be read as a journal" in wrong(examine(f"sqlite:///{other}"))["journal"]
+    assert "cannot be read" in wrong(examine(f"postgresql://me@/relay?host={tmp_path}"))["journal"]
+    assert "is no journal" in wrong(examine("mysql://h/relay"))["journal"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["other.db"]
+
+
+@only("sqlite", "a file has pages")
+async def test_a_flipped_page_inside_is_found(engine: str) -> None:
+    """`quick_check` reads every page, though nothing else has noticed."""
+    clock = StillClock()
+    clock.at = time.time()
+    with opened(engine, clock=clock) as journal:
+        for _ in range(200):
+            await journal.append(make_entry("billing"))
+    path = path_of(engine)
+    content = bytearray(path.read_bytes())
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'ix_delivery_age'")
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    begin = (page[0] - 1) * size
+    content[begin : begin + size] = bytes(255 - one for one in content[begin : begin + size])
+    path.write_bytes(content)
+    (found,) = about(examine(engine), "integrity")
+    assert not found.ok
+    assert "restore a backup" in found.do
+
+
+@only("sqlite", "a file is in a folder")
+async def test_the_doctor_leaves_no_trace(engine: str) -> None:
+    """No file is made, none is changed, whether anybody serves or not."""
+    with opened(engine, serving=False):
+        pass
+    path = path_of(engine)
+    before = {one.name: one.read_bytes() for one in path.parent.iterdir() if one.is_file()}
+    examine(engine)
+    after = {one.name: one.read_bytes() for one in path.parent.iterdir() if one.is_file()}
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) <= {"relay.db-wal", "relay.db-shm"}
+    assert not after.get("relay.db-wal")
+
+
+READER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN")
+connection.execute("SELECT count(*) FROM event").fetchall()
+print("holds", flush=True)
+sys.stdin.read()
+"""
+
+
+@only("sqlite", "PostgreSQL has no log that readers hold")
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel does not tell who holds a lock")
+@pytest.mark.parametrize(("limit", "large"), [(64 << 20, False), (4096, True)])
+def test_a_reader_that_holds_the_log_is_named(
+    engine: str, *, limit: int, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its process; it is wrong once the log is large."""
+    monkeypatch.setattr(sqlite_health, "_LOG_IS_LARGE", limit)
+    clock = StillClock()
+    clock.at = time.time()
+    with opened(engine, clock=clock) as journal:
+        asyncio.run(journal.append(make_entry("billing")))
+        holder = subprocess.Popen(
+            [sys.executable, "-c", READER, str(path_of(engine))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        holder.stdout.readline()
+        (found,) = about(examine(engine), "readers")
+        assert f"process {holder.pid} (python" in found.says
+        assert found.ok is not large
+        assert bool(found.do) is large
+        holder.stdin.close()
+        holder.wait()
+        holder.stdout.close()
+        (found,) = about(examine(engine), "readers")
+        assert found.ok
+        assert "nobody holds the log" in found.says
+
+
+@only("postgresql", "a file has no settings")
+def test_settings_that_lose_events_are_told(engine: str, databases: Databases) -> None:
+    """Each with the harm that it does, and how to set it."""
+    with opened(engine):
+        pass
+    found = [one for one in about(examine(engine), "settings") if not one.ok]
+    named = " ".join(one.says for one in found)
+    assert "fsync is off: a crash of the machine can lose" in named
+    assert "autovacuum is off" in named
+    assert "synchronous_commit" not in named  # Relay asks for it itself
+    assert all("ALTER SYSTEM SET" in one.do for one in found)
+
+
+@only("postgresql", "SQLite's readers are another matter")
+def test_an_old_transaction_is_named(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its process, with its age, and how to end it."""
+    from relay.journal import postgres_health  # noqa: PLC0415 - see its front door
+
+    monkeypatch.setattr(postgres_health, "_OLD", 0.2)
+    with opened(engine), psycopg.connect(engine, application_name="analyst") as other:
+        other.execute("SELECT 1")
+        time.sleep(0.3)
+        (found,) = about(examine(engine), "transactions")
+        assert not found.ok
+        assert f"process {other.info.backend_pid} (" in found.says
+        assert "analyst" in found.says
+        assert f"pg_terminate_backend({other.info.backend_pid})" in found.do
+
+
+@only("postgresql", "SQLite has no dead rows")
+async def test_dead_rows_and_grown_indexes_are_told(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that mends each; autovacuum is off on this server."""
+    from relay.journal import postgres_health  # noqa: PLC0415 - see its front door
+
+    monkeypatch.setattr(postgres_health, "_MANY_DEAD", 500)
+    monkeypatch.setattr(postgres_health, "_SMALL_INDEX", 50_000)
+    with opened(engine):
+        pass
+    with by_hand(engine) as other:
+        other.execute(
+            "INSERT INTO dedup"
+            " SELECT 's', md5(n::text)::bytea, 'evt', '', n FROM generate_series(1, 4000) AS n"
+        )
+        other.execute("DELETE FROM dedup WHERE expires_at > 100")
+        other.execute("SELECT pg_stat_force_next_flush()")
+        other.execute("SELECT 1")
+        (found,) = about(examine(engine), "dead rows")
+        assert not found.ok
+        assert found.says.startswith("dedup has 3,900 dead rows beside 100; vacuumed never")
+        assert "VACUUM (ANALYZE) dedup" in found.do
+        other.execute("VACUUM (ANALYZE) dedup")
+        grown = about(examine(engine), "indexes")
+        assert "REINDEX INDEX CONCURRENTLY dedup_pkey" in {one.do for one in grown}
+
+
+CONFIG = """\
+sources: {{github: {{verify: {{scheme: none}}}}}}
+egress: {{deny: [127.0.0.2/32]}}
+destinations:
+  up: {{url: "{up}/x/{{{{ event.id }}}}"}}
+  down: {{url: "http://127.0.0.1:{down}/"}}
+  denied: {{url: "http://127.0.0.2:80/"}}
+  unknown: {{url: "http://nowhere.invalid/"}}
+routes: [{{source: github, to: [up, down, denied, unknown]}}]
+"""
+
+
+WELL = """\
+sources: {{github: {{verify: {{scheme: none}}}}}}
+destinations: {{up: {{url: "{up}"}}}}
+routes: [{{source: github, to: up}}]
+"""
+
+
+def address(server: socket.socket) -> str:
+    """The URL of a server that takes connections."""
+    return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def run(*arguments: str) -> Result:
+    """Run the command."""
+    return CliRunner().invoke(app, ["doctor", *arguments])
+
+
+@only("sqlite", "the command is the same")
+def test_the_command_dials_each_destination_and_sends_nothing(engine: str, tmp_path: Path) -> None:
+    """Through the guard, with the reason where it fails; exit code 1, and `--json`."""
+    clock = StillClock()
+    clock.at = time.time()
+    with opened(engine, clock=clock, serving=False):
+        pass
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        config = tmp_path / "relay.yaml"
+        config.write_text(CONFIG.format(up=address(server), down=free_port()))
+        result = run("--journal", engine, "--config", str(config), "--json")
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(1) == b""
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert told["ok"] is False
+    says = {
+        one["says"].partition(":")[0]: (one["ok"], one["says"])
+        for one in told["findings"]
+        if one["about"] == "destination"
+    }
+    assert says["up"][0]
+    assert (says["down"][0], "refused" in says["down"][1]) == (False, True)
+    assert (says["denied"][0], "denied by `egress`" in says["denied"][1]) == (False, True)
+    assert (says["unknown"][0], "cannot be resolved" in says["unknown"][1]) == (False, True)
+    assert all(one["do"] for one in told["findings"] if not one["ok"])
+
+
+@only("sqlite", "the command is the same")
+def test_the_command_ends_with_0_where_all_is_well(engine: str, tmp_path: Path) -> None:
+    """A file with mistakes is none; without a file no destination is looked at."""
+    with opened(engine, serving=False):
+        pass
+    config = tmp_path / "relay.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        config.write_text(WELL.format(up=address(server)))
+        result = run("--journal", engine, "--config", str(config))
+    assert (result.exit_code, "All is well." in result.stdout) == (0, True), result.output
+    config.write_text("sauces: {}\n")
+    result = run("--journal", engine, "--config", str(config))
+    assert (result.exit_code, "file: `relay check`" in result.stdout) == (1, True), result.output
