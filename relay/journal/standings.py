@@ -8,6 +8,8 @@ from relay.journal.codec import read_standing
 from relay.journal.schema import delivery, destination
 from relay.model import Standing
 
+_STANDING = sa.select(destination).where(destination.c.name == sa.bindparam("b_name"))
+
 
 def read_standings(connection: sa.Connection) -> dict[str, Standing]:
     """What is known of every destination that has a row."""
@@ -17,7 +19,7 @@ def read_standings(connection: sa.Connection) -> dict[str, Standing]:
 
 def standing_of(connection: sa.Connection, name: str) -> Standing:
     """What is known of one destination."""
-    row = connection.execute(sa.select(destination).where(destination.c.name == name)).mappings().first()
+    row = connection.execute(_STANDING, {"b_name": name}).mappings().first()
     return Standing(name=name) if row is None else read_standing(row)
 
 

@@ -107,7 +107,7 @@ def _node(
         _wait_until_up(port, process, folder / f"subject-{port}.err")
         if subject.workers > 1:
             said = folder / f"subject-{port}.out"
-            eventually(lambda: said.read_text().count("service.ready") == subject.workers, timeout=20)
+            eventually(lambda: said.read_text().count("service.ready") == subject.workers, timeout=60)
         yield process
 
 
@@ -157,7 +157,7 @@ def _wait_until_up(port: int, process: subprocess.Popen[bytes], errors: Path) ->
         except OSError:
             return False
 
-    eventually(answers, timeout=20)
+    eventually(answers, timeout=60)
 
 
 def _send(subject: Subject, ports: Sequence[int], *, seconds: float, first: int) -> dict[str, Any]:
