@@ -12,7 +12,7 @@ from relay.clock import Clock
 from relay.config import AlertRule, Configuration, Destination
 from relay.errors import JournalUnavailable
 from relay.journal import Journal
-from relay.telemetry import Kind, Notice, Telemetry
+from relay.telemetry import SEEN_BY_ALL, Kind, Notice, Telemetry
 
 AGAIN = 5.0
 """Seconds until a journal that took nothing is asked again."""
@@ -100,10 +100,13 @@ class Alerts:
         receipt = await self._journal.append(entry)
         for name in receipt.revived:
             self._nudge(name)
-        if receipt.kind != "stored" and receipt.event_id != entry.event.id:
+        is_others = receipt.kind != "stored" and receipt.event_id != entry.event.id
+        if is_others and tally.notice.kind not in SEEN_BY_ALL:
             self._tallies.put_off(tally, now)
             return
         self._tallies.told(tally, counted, now)
+        if is_others:  # another node has told of this very happening
+            return
         for delivery in entry.deliveries:
             self._nudge(delivery.destination)
         self._telemetry.event_accepted(

@@ -23,6 +23,11 @@ Kind = Literal[
 ]
 """What an alert may be about, by the names of the configuration's `about`."""
 
+SEEN_BY_ALL: frozenset[Kind] = frozenset(
+    {"lagging", "breaker_open", "paused", "source_silent", "config_rejected", "disk_low", "ledger"}
+)
+"""Of these, every node of a journal notices the same happening; of the others, each has its own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:

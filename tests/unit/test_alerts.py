@@ -18,7 +18,7 @@ from relay.config import Configuration
 from relay.errors import JournalUnavailable
 from relay.journal import DestinationStatus, Journal, Reader, SourceStatus, Status
 from relay.model import Delivery, Event, EventState, Standing
-from relay.telemetry import Kind, Notice, Telemetry
+from relay.telemetry import SEEN_BY_ALL, Kind, Notice, Telemetry
 from tests.journal.making import NOW, StillClock, by_hand, make_settlement, opened
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -238,6 +238,29 @@ async def test_nodes_and_restarts_tell_a_thing_once(desk: Desk, tmp_path: Path) 
     desk.clock.at += WINDOW
     await other.flush()
     assert [body["count"] for body in desk.bodies()] == [1, 1]
+
+
+@pytest.mark.parametrize("kind", sorted(SEEN_BY_ALL))
+async def test_what_every_node_sees_is_told_by_one_and_not_again_by_each(desk: Desk, kind: Kind) -> None:
+    """Three nodes notice the same thing: operators hear of it once, also when the window has ended."""
+    nodes = [
+        Alerts(
+            configuration=desk.alerts._configuration,
+            journal=desk.journal,
+            nudge=desk.nudged.append,
+            telemetry=desk.telemetry,
+            clock=desk.clock,
+        )
+        for _ in range(3)
+    ]
+    for node in nodes:
+        node.note(Notice(kind=kind, about="chat", text="It.", seconds=700 if kind == "lagging" else None))
+        await node.flush()
+    for _ in nodes:
+        desk.clock.at += WINDOW + 1
+        for node in nodes:
+            await node.flush()
+    assert [body["count"] for body in desk.bodies()] == [1]
 
 
 async def test_what_nobody_wants_is_not_kept(desk: Desk, tmp_path: Path) -> None:
