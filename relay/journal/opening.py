@@ -57,13 +57,13 @@ def database_path(url: str) -> Path:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
         raise JournalRefused(
-            f"{url!r} is no journal: set RELAY_JOURNAL to sqlite:///PATH or postgresql://USER@HOST/DATABASE"
+            "RELAY_JOURNAL is no journal's URL: set it to sqlite:///PATH or postgresql://USER@HOST/DATABASE"
         ) from error
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        shown = parsed.render_as_string(hide_password=True)
+        # Of the rest, a password may be in any part: it may be in the query, or have a bare `/`.
         raise JournalRefused(
-            f"{shown} is no journal that this version can use: set RELAY_JOURNAL to sqlite:///PATH or"
-            " postgresql://USER@HOST/DATABASE"
+            f"{parsed.drivername}: is no journal that this version can use: set RELAY_JOURNAL to"
+            " sqlite:///PATH or postgresql://USER@HOST/DATABASE"
         )
     return Path(parsed.database).absolute()
 

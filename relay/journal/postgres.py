@@ -80,11 +80,9 @@ class Address:
         try:
             self._given = {name: str(value) for name, value in conninfo_to_dict(plain).items()}
         except psycopg.Error as error:
-            # What libpq says may quote the password.
-            raise JournalRefused(
-                "RELAY_JOURNAL is no URL of a PostgreSQL database: write"
-                " postgresql://USER:PASSWORD@HOST/DATABASE, with special characters percent-encoded"
-            ) from error
+            raise _no_url() from error  # what libpq says may quote the password
+        if _holds_a_secret(self._given):
+            raise _no_url()
 
     def __str__(self) -> str:
         where = self._given.get("host", "") + (f":{port}" if (port := self._given.get("port")) else "")
@@ -95,6 +93,23 @@ class Address:
         options = " ".join(f"-c {name}={value}" for name, value in session.items())
         mine = {"options": f"{options} {self._given.get('options', '')}".strip()}
         return psycopg.connect(**(_LINK | self._given | mine))  # type: ignore[arg-type]
+
+
+def _no_url() -> JournalRefused:
+    return JournalRefused(
+        "RELAY_JOURNAL is no URL of a PostgreSQL database: write"
+        " postgresql://USER:PASSWORD@HOST/DATABASE, with special characters percent-encoded"
+    )
+
+
+def _holds_a_secret(given: Mapping[str, str]) -> bool:
+    """Whether a password with a bare `/`, `@` or `:` has come to stand in a part that is shown and logged.
+
+    A host that begins with `@` is a socket without a name.
+    """
+    ports = given.get("port", "").split(",")
+    where = given.get("host", "").removeprefix("@") + given.get("dbname", "")
+    return "@" in where or any(port and not port.isdecimal() for port in ports)
 
 
 def make_engine(connect: Callable[[], psycopg.Connection[Any]]) -> sa.Engine:
