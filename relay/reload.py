@@ -65,7 +65,7 @@ class Reloader:
         """Say what is in force from the start; a request that was left before it is answered by that."""
         with contextlib.suppress(JournalUnavailable):
             self._seen = await self._journal.reload_number()
-            await self._tell()
+            await self._note()  # to wake what waits may take long, and can be done while this node serves
 
     async def reload(self) -> bool:
         """Take the file anew; False where it has mistakes, and what was in force goes on."""
@@ -131,12 +131,15 @@ class Reloader:
         return path in known or is_new or path == self._path.absolute() or path.name.startswith("..")
 
     async def _tell(self) -> None:
-        """Let what waits for something that the file lacked go on, and answer who asked."""
+        """Answer who asked, and let what waits for something that the file lacked go on."""
+        await self._note()
         await self._journal.wake()
+        self._untold = False
+
+    async def _note(self) -> None:
         await self._journal.note_config(
             digest=self.configuration.digest, reload=self._seen, error=self._error
         )
-        self._untold = False
 
 
 async def _changes(watched: Mapping[Path, Identity | None]) -> AsyncGenerator[set[Path]]:

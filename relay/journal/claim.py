@@ -121,9 +121,16 @@ def release(
             )
 
 
-def wake(tx: Tx) -> int:
-    """Make due now what was given back without a due time; how many there were."""
-    woken = sa.update(delivery).where(is_parked).values(due_at=tx.now, parked_at=None)
+def wake(tx: Tx, *, before: float, limit: int) -> int:
+    """Make due now what was given back without a due time before then; how many, at most `limit`."""
+    parked = (
+        sa.select(delivery.c.seq)
+        .where(is_parked, delivery.c.parked_at < before)
+        .order_by(delivery.c.destination)  # as the index of what is parked is, so that nothing else is read
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    woken = sa.update(delivery).where(among(delivery.c.seq, parked)).values(due_at=tx.now, parked_at=None)
     return tx.connection.execute(woken).rowcount
 
 

@@ -39,6 +39,9 @@ T = TypeVar("T")
 APPEND_TIMEOUT = 4.0
 """Seconds that an append may wait; then its sender is told to come again."""
 
+_CLOCKS_DIFFER = 5.0
+"""Seconds by which what another node wrote may be ahead of this one's time."""
+
 
 class Journal(Destinations):
     """The writing side: one thread, group commit; any number of callers on any event loop.
@@ -204,8 +207,17 @@ class Journal(Destinations):
         await self._do(work, keep=True)
 
     async def wake(self) -> int:
-        """Make due now what waits without a due time: what it lacked may be back in the configuration."""
-        return await self._do(claim.wake)
+        """Make due now what waits without a due time: what it lacked may be back in the configuration.
+
+        In batches, since a whole backlog may be parked; what lacks it still, and is parked again
+        meanwhile, is left for the next time.
+        """
+        before = self._now() + _CLOCKS_DIFFER
+        work = partial(claim.wake, before=before, limit=operate.BATCH)
+        total = woken = await self._do(work)
+        while woken == operate.BATCH:
+            total += (woken := await self._do(work))
+        return total
 
     async def due(self, destinations: Iterable[str]) -> Mapping[str, float | None]:
         """When the next delivery of each destination is due; None where none waits; suspects aside."""

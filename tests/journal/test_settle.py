@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from relay.journal import Journal, Reader, Settled
+import pytest
+
+from relay.journal import Journal, Reader, Settled, operate
 from relay.model import DeliveryState, Outcome, Rendered
 from tests.journal.making import NOW, StillClock, make_entry, make_settlement
+from tests.journal.test_plans import watched
 
 
 async def test_claims_follow_the_due_time_then_the_order_of_planning(
@@ -108,6 +111,21 @@ async def test_what_was_not_begun_gives_its_number_back(journal: Journal, reader
     (claim,) = await journal.claim("billing", 1)
     assert claim.delivery.attempts == 1
     assert reader.attempts_of(claim.delivery.id) == []
+
+
+async def test_a_parked_backlog_is_woken_in_many_short_transactions(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it, however much: senders wait behind no more than a batch, and no patience runs out."""
+    monkeypatch.setattr(operate, "BATCH", 4)
+    entries = [make_entry("billing", owner=journal.node) for _ in range(10)]
+    await asyncio.gather(*(journal.append(entry) for entry in entries))
+    for entry in entries:
+        await journal.release(entry.deliveries, interrupted=False, due_at=None)
+    with watched(journal) as seen:
+        assert await journal.wake() == len(entries)
+    assert sum("UPDATE delivery" in statement for statement, _ in seen.statements) == 3
+    assert len(await journal.claim("billing", 20)) == len(entries)
 
 
 async def test_a_dead_delivery_says_why(journal: Journal, reader: Reader) -> None:
