@@ -27,7 +27,8 @@ class Channel:
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send a message; to nobody, where the other side is gone."""
-        self._writer.write(json.dumps(message).encode() + b"\n")
+        if not self._writer.is_closing():  # uvloop refuses to write then
+            self._writer.write(json.dumps(message).encode() + b"\n")
 
     async def receive(self) -> dict[str, Any] | None:
         """The next message; None when the other side is gone."""
