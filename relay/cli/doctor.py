@@ -17,7 +17,7 @@ from relay.cli import render
 from relay.cli.access import load_settings, todays_file
 from relay.cli.options import ConfigOption, JournalOption, JsonOption
 from relay.cli.render import Column
-from relay.cli.text import clean, size
+from relay.cli.text import clean, counted, size
 from relay.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def _file(path: Path, asked_for: Path | None) -> Iterator[Finding]:
     yield Finding(
         about="file",
         ok=True,
-        says=f"{path}: {len(configuration.sources)} sources, {len(configuration.destinations)} destinations",
+        says=f"{path}: {counted(len(configuration.sources), 'source')},"
+        f" {counted(len(configuration.destinations), 'destination')}",
     )
     yield from asyncio.run(_reached(configuration))
 

@@ -25,7 +25,6 @@ SETTLED = 10.0
 """Seconds after which no node can still believe that this one is not there: `FRESH`, and the longest that
 an event which it planned before that may take into the journal."""
 
-
 POLL = 1.0
 """Seconds between two questions."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from relay.journal import pace
 from relay.journal.codec import maybe_from_wire, to_wire
 from relay.journal.schema import (
     DEAD,
@@ -47,7 +48,6 @@ def _pending_figures(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
 
 
 _pending = tuple(_pending_figures(which) for which in (is_waiting, is_suspect, is_owned))
-_in_flight = _pending[-1]
 _due = tuple(
     sa.select(delivery.c.destination, sa.func.min(delivery.c.due_at).label("due_at"))
     .where(which)
@@ -106,7 +106,7 @@ def _destinations(
         for row in connection.execute(timed):
             if row.due_at is not None:
                 due[row.destination] = min(row.due_at, due.get(row.destination, row.due_at))
-    in_flight = {row.destination: row.number for row in connection.execute(_in_flight)}
+    in_flight = pace.in_flight(connection)
     dead = {row.destination: row.number for row in connection.execute(_dead_figures)}
     errors = {row.name: row for row in connection.execute(sa.select(destination))}
     known = read_standings(connection)

@@ -75,7 +75,7 @@ def ledger(connection: sa.Connection) -> Iterator[Finding]:
     found = read_ledger(connection, now=None, destinations=None)
     pending = sum(line.pending for line in found.deliveries)
     if found.balanced:
-        yield Finding(about="ledger", ok=True, says=f"balances; {pending:,} deliveries are pending")
+        yield Finding(about="ledger", ok=True, says=f"balances; deliveries pending: {pending:,}")
     else:
         yield Finding(
             about="ledger",

@@ -23,7 +23,7 @@ from psycopg.conninfo import conninfo_to_dict
 from relay.errors import JournalRefused, JournalUnavailable
 from relay.journal.engine import words_of
 from relay.journal.postgres_figures import bytes_in_use, bytes_on_disk
-from relay.journal.row_lease import RowLease, living
+from relay.journal.row_lease import SERVER_TIME, RowLease, living
 from relay.journal.watchdog import Watchdog
 
 T = TypeVar("T")
@@ -165,7 +165,7 @@ class PostgresEngine:
 
     def now(self) -> float | None:
         """The server's clock."""
-        return self.write(lambda connection: float(connection.scalar(_SERVER_TIME) or 0.0))
+        return self.write(lambda connection: float(connection.scalar(sa.select(SERVER_TIME)) or 0.0))
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Do the work in one transaction; again, where another one stood in its way."""
@@ -250,9 +250,6 @@ class PostgresEngine:
         self.discard()
         self._engine.dispose()
         self._watchdog.end()
-
-
-_SERVER_TIME = sa.text("SELECT extract(epoch FROM clock_timestamp())::float8")
 
 
 class PostgresView:

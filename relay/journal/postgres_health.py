@@ -14,7 +14,7 @@ from relay.journal.health import Finding, probed
 from relay.journal.postgres import Address, PostgresEngine
 from relay.journal.postgres_figures import bytes_on_disk
 from relay.journal.postgres_opening import view_database
-from relay.journal.row_lease import living
+from relay.journal.row_lease import SERVER_TIME, living
 from relay.journal.schema import metadata
 
 _OLD = 60.0
@@ -67,8 +67,6 @@ _indexes = sa.text("""
     WHERE indrelid = ANY (SELECT to_regclass(name) FROM unnest(:names) AS name)
     ORDER BY size DESC
 """).bindparams(sa.bindparam("names", type_=sa.ARRAY(sa.Text)))
-
-_SERVER_TIME = sa.text("SELECT extract(epoch FROM clock_timestamp())::float8")
 
 
 def examine_database(url: str) -> list[Finding]:
@@ -131,7 +129,7 @@ def _size(connection: sa.Connection) -> Iterator[Finding]:
 
 def _clock(connection: sa.Connection) -> Iterator[Finding]:
     began = time.monotonic()
-    server = float(connection.execute(_SERVER_TIME).scalar_one())
+    server = float(connection.execute(sa.select(SERVER_TIME)).scalar_one())
     return health.clock(connection, server + (time.monotonic() - began) / 2)
 
 

@@ -28,13 +28,13 @@ SILENT = 30.0
 DIVIDES = 25.0
 """Seconds without a renewal after which a node, which begins nothing more, takes no part of the limits."""
 
-_SERVER_TIME: sa.ColumnClause[float] = sa.literal_column(
+SERVER_TIME: sa.ColumnClause[float] = sa.literal_column(
     "extract(epoch FROM clock_timestamp())::float8", sa.Double
 )
 _beat = (
     sa.update(_node)
     .where(_node.c.id == sa.bindparam("b_id"))
-    .values(beats=sa.bindparam("b_beats"), beat_at=_SERVER_TIME)
+    .values(beats=sa.bindparam("b_beats"), beat_at=SERVER_TIME)
 )
 _others = sa.select(_node.c.id, _node.c.beats).where(_node.c.id != sa.bindparam("b_id"))
 
@@ -141,5 +141,5 @@ class RowLease:
 
 def living(connection: sa.Connection) -> set[str]:
     """Which nodes have renewed their row lately, by the server's clock."""
-    rows = connection.execute(sa.select(_node.c.id).where(_node.c.beat_at > _SERVER_TIME - SILENT))
+    rows = connection.execute(sa.select(_node.c.id).where(_node.c.beat_at > SERVER_TIME - SILENT))
     return {row.id for row in rows}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support import Receiver, RelayProcess, eventually, free_port, request
+from tests.support import Receiver, RelayProcess, eventually, free_port, request, start_together
 from tests.support.databases import Databases
 from tests.support.ending import end
 from tests.support.load import Load, lost, out_of_order
@@ -82,10 +82,7 @@ routes: [{{source: in, to: out}}]
 """
     with databases.one() as url:
         nodes = [start_relay(config, start=False, journal=url, env={"RELAY_GRACE": "1s"}) for _ in range(2)]
-        for node in nodes:
-            node.start(ready=False)
-        for node in nodes:
-            node.wait_ready(timeout=60)
+        start_together(nodes)
         with _balancer(tmp_path, nodes) as balancer, Load([balancer], lanes=6) as load:
             for node in nodes:
                 node.wait_log("event.accepted", 20)

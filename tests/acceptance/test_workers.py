@@ -109,8 +109,9 @@ def load(relay: RelayProcess) -> Iterator[list[str]]:
 
 
 def test_two_workers_share_one_address_and_one_page(receiver: Receiver, start_relay: StartRelay) -> None:
-    """Both take events from one port; one page adds them up; the log tells them apart and tears no line."""
-    relay = start_relay(config(receiver), flags=TWO)
+    """Both take events from one port; one page, also on METRICS_PORT, adds them up; the log tears no line."""
+    port = free_port()
+    relay = start_relay(config(receiver), env={"RELAY_WORKERS": "2", "RELAY_METRICS_PORT": str(port)})
     found = both_ready(relay)
     assert len({one["pid"] for one in found}) == 2
     assert relay.pid not in {one["pid"] for one in found}
@@ -127,6 +128,10 @@ def test_two_workers_share_one_address_and_one_page(receiver: Receiver, start_re
     assert metric(relay, "relay_backlog") == 0
     assert metric(relay, "relay_config_ok") == 1
     assert metric(relay, "relay_build_info") == 1
+    page = request("GET", f"http://127.0.0.1:{port}/metrics")
+    assert page.status == 200
+    assert b"relay_events_total" in page.body
+    assert relay.log("service.started")[0]["metrics"] == f"127.0.0.1:{port}"
     for name in ("service.started", "service.ready"):
         assert {line["node"] for line in relay.log(name) if "node" in line} == set(taken)
     assert [line["nodes"] for line in relay.log("service.ready")] == [2, 2]
@@ -306,14 +311,3 @@ def test_every_address_of_both_families(
     assert line["remote"] == "::1"
     relay.post("nowhere")
     assert relay.wait_log("event.rejected", 2)[1]["remote"] == "127.0.0.1"
-
-
-def test_metrics_on_a_port_of_their_own(receiver: Receiver, start_relay: StartRelay) -> None:
-    """METRICS_PORT serves the same page, for a firewall that tells the two apart."""
-    port = free_port()
-    relay = start_relay(config(receiver), env={"RELAY_WORKERS": "2", "RELAY_METRICS_PORT": str(port)})
-    relay.post("in")
-    page = request("GET", f"http://127.0.0.1:{port}/metrics")
-    assert page.status == 200
-    assert b"relay_events_total" in page.body
-    assert relay.log("service.started")[0]["metrics"] == f"127.0.0.1:{port}"

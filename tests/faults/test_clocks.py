@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Received, Receiver, RelayProcess, Reply, eventually
+from tests.support import Received, Receiver, RelayProcess, Reply, eventually, start_together
 from tests.support.databases import Databases
 from tests.support.load import again
 
@@ -101,10 +101,7 @@ routes:
         clock.write_text("+0")
     with _journal(kind, tmp_path, request) as url:
         nodes = [start_relay(config, start=False, journal=url, env=_faked(clock)) for clock in clocks]
-        for node in nodes:
-            node.start(ready=False)
-        for node in nodes:
-            node.wait_ready(timeout=60)
+        start_together(nodes)
         for node in nodes:
             for number in range(EVENTS):
                 eventually(partial(_takes, node, "in", str(number)))

@@ -10,7 +10,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from tests.support import Received, Receiver, RelayProcess, Reply, eventually
+from tests.support import Received, Receiver, RelayProcess, Reply, eventually, start_together
 from tests.support.databases import Databases
 from tests.support.links import Link, linked
 from tests.support.load import Load, again, lost, out_of_order
@@ -40,14 +40,6 @@ routes: [{{source: in, to: [laned, plain]}}]
 
 def _id(node: RelayProcess) -> str:
     return str(node.wait_log("service.ready")[-1]["node"])
-
-
-def _started(nodes: list[RelayProcess]) -> list[RelayProcess]:
-    for node in nodes:
-        node.start(ready=False)
-    for node in nodes:
-        node.wait_ready(timeout=60)
-    return nodes
 
 
 def _owned(url: str, nodes: list[str]) -> dict[str, int]:
@@ -92,7 +84,7 @@ def test_a_node_killed_one_frozen_and_one_cut_off_lose_nothing(
     config = _config(receiver)
     with databases.one() as url, linked(url) as (link, by_link):
         nodes = [start_relay(config, start=False, journal=at) for at in (url, url, url, by_link)]
-        stays, killed, frozen, cut_off = _started(nodes)
+        stays, killed, frozen, cut_off = start_together(nodes)
         struck = [_id(node) for node in (killed, frozen, cut_off)]
         with Load([node.url for node in nodes], lanes=9, pause=0.6) as load:
             time.sleep(3)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.support import Receiver, RelayProcess, Reply, eventually
+from tests.support import Receiver, RelayProcess, Reply, eventually, start_together
 from tests.support.databases import Databases, Server
 from tests.support.links import Link, linked
 from tests.support.load import Answer, Load, again, lost, name_of, out_of_order
@@ -90,10 +90,7 @@ def test_a_database_that_is_away_for_all_nodes_at_once_is_no_mass_rescue(
     receiver.answer(Reply(delay=0.05))
     with databases.one() as url, linked(url) as (link, by_link), linked(url) as (later, by_later):
         nodes = [start_relay(_config(receiver), start=False, journal=at) for at in (by_link, by_later)]
-        for node in nodes:
-            node.start(ready=False)
-        for node in nodes:
-            node.wait_ready(timeout=60)
+        start_together(nodes)
         with Load([node.url for node in nodes], lanes=8, pause=0.2, timeout=20) as load:
             eventually(lambda: len(load.taken) > 50)
             receiver.answer(Reply(delay=2.0))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support import Receiver, RelayProcess, Reply, eventually
+from tests.support import Receiver, RelayProcess, Reply, eventually, start_together
 from tests.support.databases import Databases
 from tests.support.load import Load, lost
 
@@ -59,7 +59,7 @@ def test_limits_hold_while_nodes_freeze_die_and_come(
     receiver.answer(Reply(delay=ATTEMPT))
     config = _config(receiver)
     with databases.one() as url:
-        nodes = [start_relay(config, journal=url) for _ in range(3)]
+        nodes = start_together([start_relay(config, start=False, journal=url) for _ in range(3)])
         _, frozen, killed = nodes
         with Load([node.url for node in nodes], lanes=2, pause=0.45, timeout=3.0) as load:
             time.sleep(12)

@@ -42,7 +42,7 @@ async def test_a_journal_that_is_well_says_so(engine: str) -> None:
         findings = examine(engine)
         assert set(wrong(findings)) <= {"settings"}  # the tests' own server runs without fsync
         assert "serves" in about(findings, "node")[0].says
-        assert "1 deliveries are pending" in about(findings, "ledger")[0].says
+        assert "deliveries pending: 1" in about(findings, "ledger")[0].says
     findings = examine(engine)
     assert set(wrong(findings)) <= {"settings"}
     assert "nobody serves" in about(findings, "node")[-1].says

@@ -259,6 +259,15 @@ class RelayProcess:
             raise AssertionError(f"the service did not end within {timeout} s:\n{self.output()}") from None
 
 
+def start_together(relays: Sequence[RelayProcess], *, timeout: float = 60.0) -> Sequence[RelayProcess]:
+    """Start services side by side, and wait until all are ready."""
+    for relay in relays:
+        relay.start(ready=False)
+    for relay in relays:
+        relay.wait_ready(timeout=timeout)
+    return relays
+
+
 def _command(*args: str) -> list[str]:
     return [sys.executable, "-m", "relay", *args]
 
