@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from tests.support import Receiver, RelayProcess
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from tests.support.databases import Databases, Server
 
 StartRelay = Callable[..., RelayProcess]
+
+
+hypothesis.settings.register_profile("relay", deadline=None)  # a busy machine proves nothing
+hypothesis.settings.load_profile("relay")
 
 
 @pytest.fixture

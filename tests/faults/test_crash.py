@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,11 @@ KILLS = 10  # in each of two runs, side by side
 SENDERS = 8
 
 
+def _all_came(receiver: Receiver, names: set[str]) -> bool:
+    return names <= {json.loads(body)["name"] for body in {one.body for one in receiver.requests}}
+
+
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("seed", [7, 8])
 def test_twenty_kills_under_load_lose_nothing(receiver: Receiver, start_relay: StartRelay, seed: int) -> None:
     """Every acknowledged event is delivered, whenever the process was killed; the ledger balances."""
@@ -66,7 +72,7 @@ routes: [{{source: in, to: out}}]
             sender.join()
     assert len(acknowledged) > KILLS
     wanted = set(acknowledged)
-    eventually(lambda: wanted <= {json.loads(one.body)["name"] for one in receiver.requests}, timeout=60)
+    eventually(partial(_all_came, receiver, wanted), timeout=120)
     relay.wait_log("attempt.finished")
     ledger = relay.cli("ledger", "--json")
     assert ledger.code == 0

@@ -58,7 +58,7 @@ def hooks() -> Told:
 @pytest.fixture
 def journal(engine: str, clock: StillClock, hooks: Told) -> Iterator[Journal]:
     """A journal, open in a process that serves."""
-    with opened(engine, clock=clock, hooks=hooks) as journal:
+    with opened(engine, clock=clock, hooks=hooks, append_timeout=30.0) as journal:
         yield journal
 
 
