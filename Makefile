@@ -9,8 +9,8 @@ LOCKS := requirements/build.lock requirements/relay.lock requirements/dev.lock
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; break; fi; done)
 
-# Most of the time tests wait, for processes and for time to pass: more of them than there are cores.
-PYTEST := $(BIN)/pytest --numprocesses 4 --dist worksteal
+# Most of the time tests wait, for processes and for time to pass: one more of them than two cores are.
+PYTEST := $(BIN)/pytest --numprocesses 3 --dist worksteal
 
 .PHONY: demo test check run bench lock clean
 

@@ -6,6 +6,8 @@ import http.client
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,12 @@ def ask(relay: RelayProcess, way: str) -> None:
         relay.signal(signal.SIGHUP)
     elif way == "command":
         assert "took the file" in relay.cli("reload").out
+
+
+def take_anew(relay: RelayProcess, way: str) -> None:
+    """Ask, and wait until it has."""
+    ask(relay, way)
+    relay.wait_log("config.loaded", 2)
 
 
 def test_what_was_tried_goes_out_as_it_was_tried(receiver: Receiver, start_relay: StartRelay) -> None:
@@ -79,24 +87,27 @@ def test_a_new_file_takes_over_between_two_events(
     answered = threading.Event()
     receiver.script(Reply(until=answered), path="/old")
     relay = start_relay(a_file(receiver), flags=["--watch"] if way == "watch" else [])
-    sender = http.client.HTTPConnection("127.0.0.1", relay.port, timeout=10)
-    sender.request("POST", "/hooks/in", "1")
-    assert sender.getresponse().read()
-    connected = sender.sock
-    receiver.wait(1)
-
-    relay.config.write_text(a_file(receiver, path="/new"))
-    ask(relay, way)
-    relay.wait_log("config.loaded", 2)
-    sender.request("POST", "/hooks/in", "2")
-    assert sender.getresponse().status == 202
-    assert sender.sock is connected
+    with closing(http.client.HTTPConnection("127.0.0.1", relay.port, timeout=10)) as sender:
+        sender.request("POST", "/hooks/in", "1")
+        assert sender.getresponse().read()
+        connected = sender.sock
+        receiver.wait(1)
+        relay.config.write_text(a_file(receiver, path="/new"))
+        with ThreadPoolExecutor() as aside:
+            taken = aside.submit(take_anew, relay, way)
+            while not taken.done():  # a connection that rests for seconds is closed, reload or no
+                sender.request("GET", "/livez")
+                assert sender.getresponse().read() is not None
+                wait([taken], timeout=0.5)
+        taken.result()
+        sender.request("POST", "/hooks/in", "2")
+        assert sender.getresponse().status == 202
+        assert sender.sock is connected
     assert [one.path for one in receiver.wait(2)] == ["/old", "/new"]
     answered.set()
     relay.wait_log("attempt.finished", 2, outcome="delivered")
     assert len(receiver.requests) == 2
     assert relay.log("service.started", pid=relay.pid)
-    sender.close()
 
 
 def test_a_file_with_mistakes_is_refused_and_the_old_one_stays(

@@ -153,7 +153,6 @@ async def test_an_open_breaker_is_open_for_all_and_probed_by_one(engine: str, tm
         await all_done(engine, within=60)
         for bench in (first, second):
             await until(lambda: bench.dispatcher.standing("one").opened_at is None)  # noqa: B023 - awaited here
-        assert second.sent
 
 
 async def test_a_rate_is_one_over_all_nodes(engine: str, tmp_path: Path) -> None:
