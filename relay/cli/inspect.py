@@ -194,9 +194,7 @@ def deliveries(
     now = time.time()
     known = file_destinations(config_path)
     if blocked:
-        chosen = replace(
-            chosen, blocked=True, destinations=None if known is None else frozenset(known), now=now
-        )
+        chosen = _blocked(chosen, known, now)
     with reading(journal) as reader:
         if group_by:
             _groups(reader, chosen, as_json=as_json)
@@ -214,6 +212,11 @@ def deliveries(
         return
     _list_deliveries(found, waits, now)
     _paging(len(found), following, "deliveries")
+
+
+def _blocked(chosen: Filter, known: Mapping[str, Destination] | None, now: float) -> Filter:
+    destinations = None if known is None else frozenset(known)
+    return replace(chosen, blocked=True, destinations=destinations, now=now)
 
 
 def _groups(reader: Reader, chosen: Filter, *, as_json: bool) -> None:

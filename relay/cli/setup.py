@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from relay.cli.access import load_settings
 from relay.cli.options import ConfigOption, JournalOption
 from relay.cli.text import clean, counted
 from relay.errors import UsageError
+
+if TYPE_CHECKING:
+    from relay.config import Configuration
 
 _LAST = 1000
 """Events of the journal that `check --against-journal` looks at."""
@@ -90,6 +93,11 @@ def check(
     if against_journal:
         explain.against_journal(configuration, journal=journal, last=last or _LAST)
         return
+    _tell(file, configuration)
+
+
+def _tell(file: Path, configuration: Configuration) -> None:
+    """What a valid file holds."""
     routes = sum(len(some) for some in configuration.routes.values())
     parts = (
         counted(len(configuration.sources), "source"),
