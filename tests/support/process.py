@@ -273,7 +273,9 @@ def _command(*args: str) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(errors="replace").splitlines() if path.exists() else []
+    """The lines that were written to their end: the reader may come in the middle of a write."""
+    text = path.read_text(errors="replace") if path.exists() else ""
+    return text[: text.rfind("\n") + 1].splitlines()
 
 
 def _first_child(pid: int) -> int | None:
