@@ -102,7 +102,7 @@ class Chores:
 
     async def _look(self) -> None:
         status = await asyncio.to_thread(self._reader.status)
-        self._watch.look(status, disk=self._disk())
+        self._watch.look(status, disk=self._disk(), pin=await asyncio.to_thread(self._reader.pinned))
 
     def _disk(self) -> Disk | None:
         """The journal's disk; none of this machine's where it lies on a server, which watches its own."""

@@ -1,4 +1,4 @@
-"""Looks now and then for what no happening tells: backlogs that grow old, silent sources, a full disk."""
+"""Looks now and then for what no happening tells: old backlogs, silent sources, a full disk, a pinned log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 from relay.clock import Clock
 from relay.config import Configuration
-from relay.journal import Status
+from relay.journal import Pin, Status
 from relay.telemetry import Telemetry
 
 _LOW_SHARE = 20
@@ -41,6 +41,7 @@ class Watch:
         self._silent: set[str] = set()
         self._lagging: dict[str, frozenset[float]] = {}
         self._is_disk_low = False
+        self._pinned: tuple[str, frozenset[float]] = ("", frozenset())
         self.replace(configuration)
 
     def replace(self, configuration: Configuration) -> None:
@@ -50,11 +51,11 @@ class Watch:
         self._known_since = {name: self._known_since.get(name, now) for name in configuration.sources}
         self._silent &= configuration.sources.keys()
 
-    def look(self, status: Status, *, disk: Disk | None) -> None:
-        """Look for backlogs, silence and a full disk; each is told as it begins.
+    def look(self, status: Status, *, disk: Disk | None, pin: Pin | None) -> None:
+        """Look for backlogs, silence, a full disk and a pinned journal; each is told as it begins.
 
-        `disk` is None where the journal lies on no disk of this machine. The ledger's audit tells by
-        itself, through `Telemetry.ledger_audited`.
+        `disk` is None where the journal lies on no disk of this machine, `pin` where nobody pins it. The
+        ledger's audit tells by itself, through `Telemetry.ledger_audited`.
         """
         now = self._clock.now()
         self._look_for_lag(status, now)
@@ -62,9 +63,23 @@ class Watch:
         was_low, self._is_disk_low = self._is_disk_low, disk is not None and is_low(disk)
         if disk is not None and self._is_disk_low and not was_low:
             self._telemetry.disk_low(free=disk.free)
+        self._look_at_pin(pin)
+
+    def _look_at_pin(self, pin: Pin | None) -> None:
+        lags = self._lags("journal_pinned")
+        passed = frozenset(
+            lag for lag in lags if pin is not None and (pin.seconds is None or pin.seconds > lag)
+        )
+        by, told = self._pinned
+        self._pinned = ("" if pin is None else pin.by, passed)
+        if pin is not None and passed - (told if pin.by == by else frozenset()):
+            self._telemetry.journal_pinned(by=pin.by, does=pin.does, seconds=pin.seconds)
+
+    def _lags(self, about: str) -> set[float]:
+        return {rule.lag for rule in self._configuration.alerts if about in rule.about}
 
     def _look_for_lag(self, status: Status, now: float) -> None:
-        lags = {rule.lag for rule in self._configuration.alerts if "lagging" in rule.about}
+        lags = self._lags("lagging")
         lagging: dict[str, frozenset[float]] = {}
         for one in status.destinations:
             age = 0.0 if one.oldest_at is None else now - one.oldest_at

@@ -29,6 +29,7 @@ _SUBJECTS: Mapping[Kind, str] = {
     "rejected": "requests refused",
     "config_rejected": "configuration not taken",
     "disk_low": "disk nearly full",
+    "journal_pinned": "journal cannot shrink",
     "ledger": "ledger out of balance",
 }
 

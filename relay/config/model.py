@@ -30,6 +30,7 @@ ABOUT = (
     "rejected",
     "config_rejected",
     "disk_low",
+    "journal_pinned",
     "ledger",
 )
 """What operators may be alerted about."""

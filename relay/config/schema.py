@@ -72,12 +72,12 @@ class Alert(Model):
     to: Annotated[tuple[str, ...], OneOrMany(), AfterValidator(distinct)]
     """The names of one or more destinations."""
     lag: Positive = as_written("10m")
-    """A destination lags when its oldest delivery waits longer."""
+    """A destination lags when its oldest delivery waits longer; a transaction pins a journal after that."""
 
     @model_validator(mode="after")
     def _lag(self) -> Self:
-        if "lag" in self.model_fields_set and "lagging" not in self.about:
-            raise Wrong("`lag` goes with `lagging`, which is not in `about`", at="lag")
+        if "lag" in self.model_fields_set and not {"lagging", "journal_pinned"} & set(self.about):
+            raise Wrong("`lag` goes with `lagging` and `journal_pinned`, and neither is in `about`", at="lag")
         return self
 
 

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import sqlalchemy as sa
 
 from relay.journal.tx import Tx
+from relay.journal.values import Pin
 
 T = TypeVar("T")
 
@@ -111,6 +112,9 @@ class View(Protocol):
 
     def bytes(self, connection: sa.Connection) -> int:
         """How much room the journal takes."""
+
+    def pinned(self) -> Pin | None:
+        """Who, if anybody, keeps back what the journal would have removed."""
 
     def close(self) -> None:
         """Let go."""

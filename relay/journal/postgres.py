@@ -23,7 +23,9 @@ from psycopg.conninfo import conninfo_to_dict
 from relay.errors import JournalRefused, JournalUnavailable
 from relay.journal.engine import words_of
 from relay.journal.postgres_figures import bytes_in_use, bytes_on_disk
+from relay.journal.postgres_transactions import oldest_transactions
 from relay.journal.row_lease import SERVER_TIME, RowLease, living
+from relay.journal.values import Pin
 from relay.journal.watchdog import Watchdog
 
 T = TypeVar("T")
@@ -292,6 +294,19 @@ class PostgresView:
     def bytes(self, connection: sa.Connection) -> int:
         """Tables and indexes."""
         return bytes_on_disk(connection)
+
+    def pinned(self) -> Pin | None:
+        """By the oldest transaction."""
+        with self.reading() as connection:
+            oldest = next(iter(oldest_transactions(connection)), None)
+        if oldest is None:
+            return None
+        return Pin(
+            by=oldest.who,
+            does=f"is in a transaction for {oldest.seconds:.0f} s, {oldest.state}; no row that died since"
+            " then can be removed",
+            seconds=oldest.seconds,
+        )
 
     def close(self) -> None:
         """Let go of the connections."""

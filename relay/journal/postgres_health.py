@@ -14,6 +14,7 @@ from relay.journal.health import Finding, probed
 from relay.journal.postgres import Address, PostgresEngine
 from relay.journal.postgres_figures import bytes_on_disk
 from relay.journal.postgres_opening import view_database
+from relay.journal.postgres_transactions import oldest_transactions
 from relay.journal.row_lease import SERVER_TIME, living
 from relay.journal.schema import metadata
 
@@ -33,18 +34,6 @@ _MUST_BE_ON = {
     "track_counts": "autovacuum does not know where there is work",
 }
 
-_transactions = sa.text("""
-    SELECT 'process ' || pid AS what, coalesce(usename, '') AS who, application_name AS program, state,
-           extract(epoch FROM clock_timestamp() - xact_start)::float8 AS age
-    FROM pg_stat_activity
-    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
-      AND xact_start IS NOT NULL
-    UNION ALL
-    SELECT 'prepared transaction ' || gid, owner::text, '', 'prepared',
-           extract(epoch FROM clock_timestamp() - prepared)::float8
-    FROM pg_prepared_xacts WHERE database = current_database()
-    ORDER BY age DESC LIMIT 5
-""")
 _hidden = sa.text("""
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND state IS NULL AND backend_type IS NULL
@@ -134,28 +123,23 @@ def _clock(connection: sa.Connection) -> Iterator[Finding]:
 
 
 def _oldest(connection: sa.Connection) -> Iterator[Finding]:
-    rows = connection.execute(_transactions).all()
-    for row in rows:
-        if row.age < _OLD:
-            continue
-        prepared = row.state == "prepared"
-        yield Finding(
-            about="transactions",
-            ok=False,
-            says=f"{row.what} ({' '.join(f'{row.who} {row.program}'.split())}) is in a transaction for"
-            f" {row.age:.0f} s, {row.state}: no row that died since then can be removed",
-            do="COMMIT or ROLLBACK PREPARED it"
-            if prepared
-            else f"end it: SELECT pg_terminate_backend({row.what.split()[1]}); and set"
-            " idle_in_transaction_session_timeout for its role",
-        )
+    transactions = oldest_transactions(connection)
+    for one in transactions:
+        if one.seconds >= _OLD:
+            yield Finding(
+                about="transactions",
+                ok=False,
+                says=f"{one.who} is in a transaction for {one.seconds:.0f} s, {one.state}: no row that died"
+                " since then can be removed",
+                do=one.remedy,
+            )
     for row in connection.execute(_slots):
         yield Finding(
             about="transactions",
             ok=True,
             says=f"the replication slot {row.slot_name} keeps dead rows back, {row.age:,} transactions old",
         )
-    oldest = max((row.age for row in rows), default=0.0)
+    oldest = max((one.seconds for one in transactions), default=0.0)
     if oldest < _OLD:
         hidden = connection.execute(_hidden).scalar_one()
         unseen = f"; {hidden} sessions of others cannot be seen without GRANT pg_monitor" if hidden else ""

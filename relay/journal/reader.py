@@ -16,7 +16,7 @@ from relay.journal.opening import open_view
 from relay.journal.purging import Early, count_early
 from relay.journal.schema import attempt, delivery, event
 from relay.journal.standings import standing_of
-from relay.journal.values import Filter, LaneView, Ledger, Status
+from relay.journal.values import Filter, LaneView, Ledger, Pin, Status
 from relay.model import Attempt, Delivery, Event, Standing
 
 _EVERYTHING = Filter()
@@ -153,6 +153,10 @@ class Reader:
         """
         with self._view.reading() as connection:
             return read_ledger(connection, now=now, destinations=destinations)
+
+    def pinned(self) -> Pin | None:
+        """Who keeps back what the journal would have removed; takes seconds where an SQLite log is large."""
+        return self._view.pinned()
 
     def close(self) -> None:
         """Let go of it."""

@@ -24,6 +24,9 @@ from relay.journal.engine import words_of
 from relay.journal.file_lease import FileLease, living
 from relay.journal.files import FileLock, LockTimeout, beside
 from relay.journal.mark import Mark
+from relay.journal.schema import node
+from relay.journal.sqlite_readers import LOG_IS_LARGE, long_readers, size_of_log
+from relay.journal.values import Pin
 
 T = TypeVar("T")
 
@@ -282,6 +285,23 @@ class SqliteView:
     def bytes(self, connection: sa.Connection) -> int:  # noqa: ARG002 - see View
         """The file and its log."""
         return sum(file.stat().st_size for file in (self._path, beside(self._path, "-wal")) if file.exists())
+
+    def served_by(self) -> set[int]:
+        """The processes of this machine that serve it."""
+        with self.reading() as connection:
+            alive = self.alive(connection)
+            return {row.pid for row in connection.execute(sa.select(node)) if row.id in alive}
+
+    def pinned(self) -> Pin | None:
+        """By a reader that lets no checkpoint empty the log, once that is large."""
+        size = size_of_log(self._path)
+        readers = long_readers(self._path, but=self.served_by()) if size >= LOG_IS_LARGE else []
+        if not readers:
+            return None
+        return Pin(
+            by=", ".join(readers),
+            does=f"reads the journal without a pause; its log, now {size >> 20} MiB, grows meanwhile",
+        )
 
     def close(self) -> None:
         """Let go of the file."""

@@ -241,6 +241,20 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """Somebody, not Relay, who keeps back what the journal would have removed, so that it grows.
+
+    by       the process or transaction, in words
+    does     what it does, in words
+    seconds  for how long; None where that is not known, and it has done harm already
+    """
+
+    by: str
+    does: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventLine:
     """The ledger of one source: accepted = routed + filtered."""
 

@@ -123,6 +123,12 @@ class Life(Voice):
             f"The disk of the journal is nearly full: {free >> 20} MiB are left. Senders get 503 when it is.",
         )
 
+    def journal_pinned(self, *, by: str, does: str, seconds: float | None) -> None:
+        """Somebody who is not Relay keeps the journal from shrinking; a notice alone."""
+        self._notify(
+            "journal_pinned", "", f"The journal grows: {by} {does}. See: relay doctor.", seconds=seconds
+        )
+
     def refresh(self, *, now: float, status: Figures, journal_bytes: int, disk_free: int | None) -> None:
         """Set the gauges that are looked up and not counted; without a disk of its own there is no gauge."""
         metrics = self.metrics

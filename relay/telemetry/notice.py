@@ -19,12 +19,22 @@ Kind = Literal[
     "rejected",
     "config_rejected",
     "disk_low",
+    "journal_pinned",
     "ledger",
 ]
 """What an alert may be about, by the names of the configuration's `about`."""
 
 SEEN_BY_ALL: frozenset[Kind] = frozenset(
-    {"lagging", "breaker_open", "paused", "source_silent", "config_rejected", "disk_low", "ledger"}
+    {
+        "lagging",
+        "breaker_open",
+        "paused",
+        "source_silent",
+        "config_rejected",
+        "disk_low",
+        "journal_pinned",
+        "ledger",
+    }
 )
 """Of these, every node of a journal notices the same happening; of the others, each has its own."""
 
@@ -35,7 +45,8 @@ class Notice:
 
     about    the name of the destination, source or route; empty where it is about the whole service
     text     one or two sentences for people, without secrets
-    seconds  with `lagging`, how old the destination's oldest delivery is
+    seconds  how long it lasts, where a rule's `lag` decides: with `lagging`, how old the destination's
+             oldest delivery is; with `journal_pinned`, how old a transaction
     """
 
     kind: Kind

@@ -142,7 +142,7 @@ def test_a_reader_that_holds_the_log_is_named(
     engine: str, *, limit: int, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its process; it is wrong once the log is large."""
-    monkeypatch.setattr(sqlite_health, "_LOG_IS_LARGE", limit)
+    monkeypatch.setattr(sqlite_health, "LOG_IS_LARGE", limit)
     clock = StillClock()
     clock.at = time.time()
     with opened(engine, clock=clock) as journal:

@@ -38,6 +38,10 @@ class Watched:
         self.steps += 1
         return 0
 
+    def on_deliveries(self) -> list[str]:
+        """The statements that read or change deliveries, in their order."""
+        return [statement for statement, _ in self.statements if "delivery" in statement]
+
     def plans(self, url: str) -> list[str]:
         """How SQLite finds the rows of each statement on deliveries or lanes."""
         plans = []
@@ -124,14 +128,17 @@ async def test_no_statement_reads_all_deliveries_or_lanes(journal: Journal, engi
 @only("sqlite", "only SQLite counts its steps")
 @pytest.mark.parametrize("hold", [False, True])
 async def test_a_long_lane_costs_no_more_than_a_short_one(journal: Journal, *, hold: bool) -> None:
-    """The same statements, and the same number of SQLite's steps but for a few."""
+    """The same statements on deliveries, and the same number of SQLite's steps but for a few.
+
+    What is written once a second, a lease and last errors, comes when it comes.
+    """
     await fill(journal, 10, "short", hold=hold)
     with watched(journal) as short:
         await work(journal, "short")
     await fill(journal, 400, "long", hold=hold)
     with watched(journal) as long:
         await work(journal, "long")
-    assert [statement for statement, _ in long.statements] == [statement for statement, _ in short.statements]
+    assert long.on_deliveries() == short.on_deliveries() != []
     assert long.steps < 1.2 * short.steps
 
 

@@ -16,7 +16,7 @@ from relay import config
 from relay.alerts import MOST, WINDOW, Alerts, Tallies, Watch
 from relay.config import Configuration
 from relay.errors import JournalUnavailable
-from relay.journal import DestinationStatus, Journal, Reader, SourceStatus, Status
+from relay.journal import DestinationStatus, Journal, Pin, Reader, SourceStatus, Status
 from relay.model import Delivery, Event, EventState, Standing
 from relay.telemetry import SEEN_BY_ALL, Kind, Notice, Telemetry
 from tests.journal.making import NOW, StillClock, by_hand, make_settlement, opened
@@ -365,7 +365,7 @@ async def test_a_backlog_is_told_when_a_rules_lag_has_passed(desk: Desk) -> None
     """Each rule has its own lag, and each is told once as its lag passes."""
     for minutes in (9, 11, 20, 61, 70):
         desk.clock.at = NOW + minutes * 60
-        desk.watch.look(status(oldest_at=NOW), disk=None)
+        desk.watch.look(status(oldest_at=NOW), disk=None, pin=None)
         await desk.tell()
     told = [{one.destination for one in desk.deliveries(event)} for event in desk.events()]
     assert told == [{"chat"}, {"chat", "mail"}]
@@ -376,7 +376,7 @@ async def test_a_backlog_that_comes_back_is_told_again(desk: Desk) -> None:
     """Once it has gone below the lag, it is another backlog."""
     for minute, oldest_at in ((0, NOW - 700), (10, None), (20, NOW - 700)):
         desk.clock.at = NOW + minute * 60
-        desk.watch.look(status(oldest_at=oldest_at), disk=None)
+        desk.watch.look(status(oldest_at=oldest_at), disk=None, pin=None)
         await desk.tell()
     assert len(desk.events()) == 2
 
@@ -386,12 +386,12 @@ async def test_silence_counts_from_the_last_event_or_the_start(desk: Desk, last_
     """After `silent_after` without an event operators are told, once for each silence."""
     for hours in (5.9, 6.1, 7):
         desk.clock.at = NOW + hours * 3600
-        desk.watch.look(status(last_at=last_at), disk=None)
+        desk.watch.look(status(last_at=last_at), disk=None, pin=None)
         await desk.tell()
     assert [(body["kind"], body["about"]) for body in desk.bodies()] == [("source_silent", "stripe")]
-    desk.watch.look(status(last_at=desk.clock.at), disk=None)
+    desk.watch.look(status(last_at=desk.clock.at), disk=None, pin=None)
     desk.clock.at += 7 * 3600
-    desk.watch.look(status(last_at=desk.clock.at - 7 * 3600), disk=None)
+    desk.watch.look(status(last_at=desk.clock.at - 7 * 3600), disk=None, pin=None)
     await desk.tell()
     assert len(desk.events()) == 2
     assert len([line for line in desk.lines() if line["event"] == "source.silent"]) == 2
@@ -408,11 +408,11 @@ async def test_a_source_that_a_reload_brought_is_silent_from_then_on(desk: Desk,
     desk.clock.at += 3000
     desk.watch.replace(config.load(path, {}))
     desk.clock.at += 3000
-    desk.watch.look(status(last_at=NOW), disk=None)
+    desk.watch.look(status(last_at=NOW), disk=None, pin=None)
     await desk.tell()
     assert desk.events() == []
     desk.clock.at += 1000
-    desk.watch.look(status(last_at=NOW), disk=None)
+    desk.watch.look(status(last_at=NOW), disk=None, pin=None)
     await desk.tell()
     assert [body["about"] for body in desk.bodies()] == ["new"]
 
@@ -431,10 +431,41 @@ async def test_a_source_that_a_reload_brought_is_silent_from_then_on(desk: Desk,
 async def test_a_disk_that_fills_is_told_once(desk: Desk, disk: Disk, *, low: bool) -> None:
     """A twentieth of the disk is the mark, of large ones 5 GiB, of small ones 256 MiB."""
     for _ in range(3):
-        desk.watch.look(status(), disk=disk)
+        desk.watch.look(status(), disk=disk, pin=None)
         desk.clock.at += WINDOW
         await desk.tell()
     assert [body["kind"] for body in desk.bodies()] == (["disk_low"] if low else [])
+
+
+READER = Pin(by="process 7 (sqlite3)", does="reads without a pause")
+
+
+def transaction(seconds: float, by: str = "process 8 (ann psql)") -> Pin:
+    """One that lasts for so long."""
+    return Pin(by=by, does=f"is in a transaction for {seconds:.0f} s", seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("pins", "told"),
+    [
+        ([None, READER, READER], ["process 7"]),
+        ([READER, None, READER], ["process 7", "process 7"]),
+        ([transaction(500), transaction(599)], []),
+        ([transaction(500), transaction(601), transaction(700)], ["process 8"]),
+        ([transaction(700), transaction(700, by="process 9")], ["process 8", "process 9"]),
+    ],
+)
+async def test_who_pins_the_journal_is_told_as_it_begins(
+    desk: Desk, pins: list[Pin | None], told: list[str]
+) -> None:
+    """A reader of a large log at once, a transaction once it is older than the rule's lag."""
+    for pin in pins:
+        desk.watch.look(status(), disk=None, pin=pin)
+        desk.clock.at += WINDOW
+        await desk.tell()
+    texts = [body["text"] for body in desk.bodies()]
+    assert len(texts) == len(told)
+    assert all(who in text and "relay doctor" in text for who, text in zip(told, texts, strict=True))
 
 
 async def test_an_alert_is_an_accepted_event_in_the_log(desk: Desk) -> None:

@@ -112,6 +112,10 @@ KINDS: dict[str, tuple[str, Callable[[Telemetry], None]]] = {
     "rejected": ("stripe", reject),
     "config_rejected": ("", lambda told: told.config_rejected(path="relay.yaml", report="line 3: no")),
     "disk_low": ("", lambda told: told.disk_low(free=100 << 20)),
+    "journal_pinned": (
+        "",
+        lambda told: told.journal_pinned(by="process 7 (psql)", does="is in a transaction", seconds=700.0),
+    ),
     "ledger": ("", lambda told: told.ledger_audited(imbalance=2)),
 }
 
