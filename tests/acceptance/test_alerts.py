@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import pytest
+
 from tests.support import Receiver, RelayProcess, eventually
+from tests.support.databases import Databases
 from tests.support.mailbox import Mailbox
 
 StartRelay = Callable[..., RelayProcess]
@@ -93,6 +100,69 @@ alerts:
     assert found["lagging"]["about"] == "down"
     assert found["source_silent"]["about"] == "in"
     relay.wait_log("source.silent", source="in")
+
+
+READER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN")
+connection.execute("SELECT count(*) FROM event").fetchall()
+print("holds", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def _reader(path: str) -> Iterator[str]:
+    """A program that begins to read a file and does not end; yields its name."""
+    with subprocess.Popen(
+        [sys.executable, "-c", READER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield f"process {process.pid} "
+
+
+@contextmanager
+def _transaction(url: str) -> Iterator[str]:
+    """A session that begins a transaction and does not end it; yields its name."""
+    with psycopg.connect(url) as connection:
+        connection.execute("SELECT count(*) FROM event")
+        yield f"process {connection.info.backend_pid} "
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_who_keeps_the_journal_from_shrinking_is_told(
+    kind: str, receiver: Receiver, start_relay: StartRelay, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Of a file that is a reader once the log is large, of a database a transaction older than the lag."""
+    if kind == "sqlite" and not Path("/proc/locks").exists():
+        pytest.skip("the kernel does not tell who holds a lock")
+    with ExitStack() as stack:
+        chat = stack.enter_context(Receiver())
+        path = tmp_path / "pinned.db"
+        if kind == "sqlite":
+            url = f"sqlite:///{path}"
+        else:
+            databases: Databases = request.getfixturevalue("databases")
+            url = stack.enter_context(databases.one())
+        relay = start_relay(
+            f"""
+sources: {{in: {{verify: none, max_body: 25MiB}}}}
+destinations: {{chat: {{url: "{chat.url}/"}}, out: {{url: "{receiver.url}/"}}}}
+routes: [{{source: in, to: out}}]
+alerts: [{{about: journal_pinned, to: chat, lag: 1s}}]
+""",
+            journal=url,
+        )
+        relay.post("in", "{}")
+        who = stack.enter_context(_reader(str(path)) if kind == "sqlite" else _transaction(url))
+        for _ in range(4 if kind == "sqlite" else 0):
+            assert relay.post("in", b" " * (20 << 20)).status == 202
+        found = told(chat, {"journal_pinned"}, timeout=60)["journal_pinned"]
+        assert who in found["text"]
+        ended = relay.cli("doctor", check=False) if kind == "sqlite" else None
+        assert ended is None or who in ended.out
 
 
 def test_an_alert_about_a_death_goes_by_email_too(tmp_path: Path, start_relay: StartRelay) -> None:
