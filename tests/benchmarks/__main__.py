@@ -17,7 +17,7 @@ from tests.benchmarks.subjects import SUBJECTS, Subject
 TIMES_BACKGROUND = 20.0
 SHARE_OF_LIMIT = 0.3
 CPU_OF_LIMIT = 3.3
-SHARES_ON_POSTGRES = {"postgres1": 0.2, "postgres2": 0.28}
+SHARES_ON_POSTGRES = {"postgres1": 0.25, "postgres2": 0.35}
 TIMES_ONE_PROCESS = 1.25
 
 
