@@ -9,6 +9,9 @@ LOCKS := requirements/build.lock requirements/relay.lock requirements/dev.lock
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; break; fi; done)
 
+# The tests start programs by the hundred, and each would compile Relay anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Most of the time tests wait, for processes and for time to pass: one more of them than two cores are.
 PYTEST := $(BIN)/pytest --numprocesses 3 --dist worksteal
 
@@ -60,7 +63,7 @@ $(STAMP): pyproject.toml requirements/dev.lock
 	@set -e; if command -v uv >/dev/null; then \
 		echo "Installing into $(VENV) with uv …"; \
 		test -x $(BIN)/python || uv venv --quiet --clear --python "$(PYTHON)" $(VENV); \
-		uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/dev.lock; \
+		uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --no-deps -r requirements/dev.lock; \
 		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
 	else \
 		echo "Installing into $(VENV) with pip …"; \
