@@ -30,7 +30,7 @@ from relay.cli.options import (
 )
 from relay.cli.render import Column
 from relay.cli.text import moment, relative, size
-from relay.cli.waits import short, waits_for
+from relay.cli.waits import waiting_for, waits_for
 from relay.errors import UsageError
 from relay.model import Delivery, DeliveryState, Event
 
@@ -204,7 +204,7 @@ def deliveries(
         found = reader.deliveries(chosen, limit, before)
         if not found:
             selection.note_unknown(reader, chosen)
-        waits = _waits(reader, found, known, now)
+        waits = waiting_for(reader, found, known, now)
     following = found[-1].id if len(found) == limit else None
     if as_json:
         listed = [{**timeline.delivery_json(one), "waits_for": waits.get(one.id)} for one in found]
@@ -260,31 +260,6 @@ def _list_deliveries(found: list[Delivery], waits: Mapping[str, str], now: float
     ]
     if rows:
         render.table(columns, rows)
-
-
-def _waits(
-    reader: Reader, found: list[Delivery], destinations: Mapping[str, Destination] | None, now: float
-) -> Mapping[str, str]:
-    """In two or three words what keeps back those that wait for more than their time."""
-    waiting = [one for one in found if one.state is DeliveryState.PENDING and one.owner is None]
-    standings = {name: reader.standing(name) for name in {one.destination for one in waiting}}
-    in_flight = reader.in_flight() if waiting else {}
-    waits = {}
-    for one in waiting:
-        name = one.destination
-        if destinations is not None and name not in destinations:
-            waits[one.id] = "not in the file"
-        else:
-            text = short(
-                one,
-                standings[name],
-                destination=None if destinations is None else destinations[name],
-                in_flight=in_flight.get(name, 0),
-                now=now,
-            )
-            if text:
-                waits[one.id] = text
-    return waits
 
 
 def _last(one: Delivery) -> str:

@@ -84,7 +84,7 @@ def bound_by(destination: Destination, in_flight: int) -> str | None:
     return None if destination.rate is None else f"at most {per(destination.rate)}"
 
 
-def short(
+def _short(
     delivery: Delivery,
     standing: Standing | None,
     *,
@@ -104,3 +104,28 @@ def short(
             return f"asked to wait, goes on {relative(standing.held_until, now)}"
     turn = None if destination is None or delivery.due_at > now else bound_by(destination, in_flight)
     return turn and f"due: {turn}"
+
+
+def waiting_for(
+    reader: Reader, found: list[Delivery], destinations: Mapping[str, Destination] | None, now: float
+) -> Mapping[str, str]:
+    """What keeps back those of the found that wait for more than their time, in two or three words, by id."""
+    waiting = [one for one in found if one.state is DeliveryState.PENDING and one.owner is None]
+    standings = {name: reader.standing(name) for name in {one.destination for one in waiting}}
+    in_flight = reader.in_flight() if waiting else {}
+    waits = {}
+    for one in waiting:
+        name = one.destination
+        if destinations is not None and name not in destinations:
+            waits[one.id] = "not in the file"
+        else:
+            text = _short(
+                one,
+                standings[name],
+                destination=None if destinations is None else destinations[name],
+                in_flight=in_flight.get(name, 0),
+                now=now,
+            )
+            if text:
+                waits[one.id] = text
+    return waits

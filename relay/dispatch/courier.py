@@ -9,9 +9,7 @@ from functools import partial
 
 from relay.clock import Clock
 from relay.config import Configuration, Destination, Source
-from relay.egress import Egress
-from relay.egress.parcel import Parcel
-from relay.egress.result import Result
+from relay.egress import Egress, Parcel, Result
 from relay.errors import ExpressionError, RelayError
 from relay.expressions import View
 from relay.journal import Journal, Settlement

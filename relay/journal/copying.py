@@ -39,15 +39,14 @@ def copy_file(path: Path, target: str, told: Told) -> Copied | None:
     version = check(path)
     if version < schema.VERSION:
         raise tables.too_old(path)
+    facts = _facts(path)
     if {version, upgrade_database(target)[1]} != {schema.VERSION}:
         raise JournalRefused(
             "one of the journals is of a newer Relay: copy with that one, which knows all of it"
         )
     address = Address(target)
-    engine, view = PostgresEngine(address), SqliteView(path)
+    engine = PostgresEngine(address)
     try:
-        with view.reading() as connection:
-            facts = tables.read_facts(connection)
         copy = handover.given_up(facts, str(address))
         if copy is not None and engine.write(tables.read_facts).get(handover.COPIED) == copy:
             return None
@@ -61,8 +60,18 @@ def copy_file(path: Path, target: str, told: Told) -> Copied | None:
             f"the copy stopped: {words_of(error)}. Run the same command again: it goes on where it was"
         ) from error
     finally:
-        view.close()
         engine.abandon()
+
+
+def _facts(path: Path) -> dict[str, str]:
+    """What the old journal says of itself; refused while it is served, before the new one is touched."""
+    view = SqliteView(path)
+    try:
+        with view.reading() as connection:
+            handover.refuse_served(connection, path)
+            return tables.read_facts(connection)
+    finally:
+        view.close()
 
 
 class _Copying:

@@ -126,6 +126,12 @@ def give_up(path: Path, target: str, copy: str) -> None:
 
 
 def _give_up(connection: sa.Connection, path: Path, target: str, copy: str) -> None:
+    refuse_served(connection, path)
+    put(connection, tables.MOVED, json.dumps({"to": target, "copy": copy}))
+
+
+def refuse_served(connection: sa.Connection, path: Path) -> None:
+    """Raise JournalRefused, naming the nodes, while any lives on the old journal."""
     alive = living(connection, path)
     rows = connection.execute(sa.select(schema.node.c.id, schema.node.c.host, schema.node.c.pid))
     names = [f"{row.host} (process {row.pid})" for row in rows if row.id in alive]
@@ -133,7 +139,6 @@ def _give_up(connection: sa.Connection, path: Path, target: str, copy: str) -> N
         raise JournalRefused(
             f"{path} is being served by {', '.join(names)}: a journal is moved offline, so stop that first"
         )
-    put(connection, tables.MOVED, json.dumps({"to": target, "copy": copy}))
 
 
 def accept(connection: sa.Connection, *, name: str, copy: str, facts: dict[str, str]) -> Place | None:

@@ -227,10 +227,12 @@ async def test_numbers_are_given_on_from_where_they_were(old: str, new: str) -> 
 
 
 async def test_a_journal_that_is_served_is_not_moved(old: str, new: str) -> None:
-    """It is named, and goes on as if nothing had been asked."""
+    """It is named, and goes on as if nothing had been asked; the new database stays empty."""
     with opened(old) as journal:
         with pytest.raises(JournalRefused, match=r"being served by .*process"):
             copy(old, new, told)
+        with by_hand(new) as connection:
+            assert connection.execute("SELECT to_regclass('event')").fetchone() == (None,)
         await journal.append(_entry(time.time(), "billing"))
     assert copy(old, new, told) is not None
 
