@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from tests.support import Receiver, RelayProcess, eventually
 from tests.support.databases import Databases
 from tests.support.mailbox import Mailbox
+from tests.support.readers import reading
 
 StartRelay = Callable[..., RelayProcess]
 
@@ -102,33 +101,12 @@ alerts:
     relay.wait_log("source.silent", source="in")
 
 
-READER = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("BEGIN")
-connection.execute("SELECT count(*) FROM event").fetchall()
-print("holds", flush=True)
-sys.stdin.read()
-"""
-
-
 @contextmanager
-def _reader(path: str) -> Iterator[str]:
-    """A program that begins to read a file and does not end; yields its name."""
-    with subprocess.Popen(
-        [sys.executable, "-c", READER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield f"process {process.pid} "
-
-
-@contextmanager
-def _transaction(url: str) -> Iterator[str]:
-    """A session that begins a transaction and does not end it; yields its name."""
+def _transaction(url: str) -> Iterator[int]:
+    """A session that begins a transaction and does not end it; yields the id of its process."""
     with psycopg.connect(url) as connection:
         connection.execute("SELECT count(*) FROM event")
-        yield f"process {connection.info.backend_pid} "
+        yield connection.info.backend_pid
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -156,13 +134,13 @@ alerts: [{{about: journal_pinned, to: chat, lag: 1s}}]
             journal=url,
         )
         relay.post("in", "{}")
-        who = stack.enter_context(_reader(str(path)) if kind == "sqlite" else _transaction(url))
+        pid = stack.enter_context(reading(path) if kind == "sqlite" else _transaction(url))
         for _ in range(4 if kind == "sqlite" else 0):
             assert relay.post("in", b" " * (20 << 20)).status == 202
         found = told(chat, {"journal_pinned"}, timeout=60)["journal_pinned"]
-        assert who in found["text"]
+        assert f"process {pid} " in found["text"]
         ended = relay.cli("doctor", check=False) if kind == "sqlite" else None
-        assert ended is None or who in ended.out
+        assert ended is None or f"process {pid} " in ended.out
 
 
 def test_an_alert_about_a_death_goes_by_email_too(tmp_path: Path, start_relay: StartRelay) -> None:

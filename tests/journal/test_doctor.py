@@ -7,8 +7,6 @@ import contextlib
 import json
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from relay.journal import Finding, Journal, examine, sqlite_health
 from tests.journal.making import StillClock, by_hand, make_entry, only, opened, path_of
 from tests.support.databases import Databases
 from tests.support.http import free_port
+from tests.support.readers import reading
 
 
 def about(findings: list[Finding], what: str) -> list[Finding]:
@@ -125,16 +124,6 @@ async def test_the_doctor_leaves_no_trace(engine: str) -> None:
     assert not after.get("relay.db-wal")
 
 
-READER = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("BEGIN")
-connection.execute("SELECT count(*) FROM event").fetchall()
-print("holds", flush=True)
-sys.stdin.read()
-"""
-
-
 @only("sqlite", "PostgreSQL has no log that readers hold")
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel does not tell who holds a lock")
 @pytest.mark.parametrize(("limit", "large"), [(64 << 20, False), (4096, True)])
@@ -147,21 +136,11 @@ def test_a_reader_that_holds_the_log_is_named(
     clock.at = time.time()
     with opened(engine, clock=clock) as journal:
         asyncio.run(journal.append(make_entry("billing")))
-        holder = subprocess.Popen(
-            [sys.executable, "-c", READER, str(path_of(engine))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert holder.stdout is not None
-        assert holder.stdin is not None
-        holder.stdout.readline()
-        (found,) = about(examine(engine), "readers")
-        assert f"process {holder.pid} (python" in found.says
+        with reading(path_of(engine)) as pid:
+            (found,) = about(examine(engine), "readers")
+        assert f"process {pid} (python" in found.says
         assert found.ok is not large
         assert bool(found.do) is large
-        holder.stdin.close()
-        holder.wait()
-        holder.stdout.close()
         (found,) = about(examine(engine), "readers")
         assert found.ok
         assert "nobody holds the log" in found.says
