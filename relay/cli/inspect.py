@@ -205,13 +205,9 @@ def deliveries(
         if not found:
             selection.note_unknown(reader, chosen)
         waits = waiting_for(reader, found, known, now)
-    following = found[-1].id if len(found) == limit else None
-    if as_json:
-        listed = [{**timeline.delivery_json(one), "waits_for": waits.get(one.id)} for one in found]
-        render.document({"deliveries": listed, "next_before": following})
-        return
-    _list_deliveries(found, waits, now)
-    _paging(len(found), following, "deliveries")
+    _show_deliveries(
+        found, waits, now, following=found[-1].id if len(found) == limit else None, as_json=as_json
+    )
 
 
 def _blocked(chosen: Filter, known: Mapping[str, Destination] | None, now: float) -> Filter:
@@ -232,6 +228,17 @@ def _groups(reader: Reader, chosen: Filter, *, as_json: bool) -> None:
     else:
         selection.note_unknown(reader, chosen)
         render.note("no deliveries with an error")
+
+
+def _show_deliveries(
+    found: list[Delivery], waits: Mapping[str, str], now: float, *, following: str | None, as_json: bool
+) -> None:
+    if as_json:
+        listed = [{**timeline.delivery_json(one), "waits_for": waits.get(one.id)} for one in found]
+        render.document({"deliveries": listed, "next_before": following})
+        return
+    _list_deliveries(found, waits, now)
+    _paging(len(found), following, "deliveries")
 
 
 def _list_deliveries(found: list[Delivery], waits: Mapping[str, str], now: float) -> None:
