@@ -29,7 +29,15 @@ from relay.expressions import Template, compile_program, compile_template
 from relay.routing import Route, Transform
 
 # Where clouds tell a machine its credentials; no downstream is there.
-ALWAYS_DENIED: Final = (ipaddress.ip_network("169.254.0.0/16"), ipaddress.ip_network("fe80::/10"))
+ALWAYS_DENIED: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "169.254.0.0/16",
+        "fe80::/10",
+        "fd00:ec2::/32",  # what Amazon has at 169.254/16, by IPv6
+        "fd20:ce::254/128",  # Google's metadata server
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ class Egress(Model):
     """Which addresses may be dialled, and by which way."""
 
     deny: Annotated[tuple[IpNetwork, ...], OneOrMany()] = ()
-    """Networks that are never dialled, besides 169.254.0.0/16 and fe80::/10."""
+    """Networks that are never dialled, besides 169.254.0.0/16, fe80::/10, fd00:ec2::/32 and fd20:ce::254."""
     allow: Annotated[tuple[IpNetwork, ...], OneOrMany()] = ()
     """Exceptions to `deny`."""
     proxy: Proxy | None = None

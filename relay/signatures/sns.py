@@ -25,9 +25,11 @@ _SIGNED: Final = {
     _CONFIRMATION: _CONFIRMED,
     "UnsubscribeConfirmation": _CONFIRMED,
 }
-# Anchored whole: a host that only begins or ends like Amazon's is another one.
-_HOST: Final = r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.com(?:\.cn)?/"
-_CERTIFICATE: Final = re.compile(_HOST + r"[A-Za-z0-9_-]{1,200}\.pem", re.ASCII)
+# Anchored whole: a host that only begins or ends like Amazon's is another one. The region has the shape of
+# one: `sns.s3.amazonaws.com` and `sns.s3-us-west-2.amazonaws.com` are a bucket that anybody can make.
+_PLACE: Final = r"(?:-[a-z]{2,20}){1,3}-[0-9]{1,2}"
+_HOST: Final = rf"https://sns\.(?:(?!cn-)[a-z]{{2}}{_PLACE}\.amazonaws\.com|cn{_PLACE}\.amazonaws\.com\.cn)/"
+_CERTIFICATE: Final = re.compile(_HOST + r"SimpleNotificationService-[A-Za-z0-9]{1,200}\.pem", re.ASCII)
 _SUBSCRIBE: Final = re.compile(_HOST + r"\?Action=ConfirmSubscription&[!-~]{1,4000}", re.ASCII)
 
 

@@ -51,10 +51,15 @@ def test_handshakes(load: Load) -> None:
 def test_egress(load: Load) -> None:
     """Link-local addresses are always denied; what is written comes on top."""
     rules = load(SOURCE).egress
-    assert [str(network) for network in rules.deny] == ["169.254.0.0/16", "fe80::/10"]
+    assert [str(network) for network in rules.deny] == [
+        "169.254.0.0/16",
+        "fe80::/10",
+        "fd00:ec2::/32",
+        "fd20:ce::254/128",
+    ]
     assert (rules.allow, rules.proxy) == ((), None)
     rules = load(SOURCE + "egress: {deny: 10.0.0.0/8, allow: [10.1.0.0/16], proxy: environment}\n").egress
-    assert [str(network) for network in rules.deny][2:] == ["10.0.0.0/8"]
+    assert [str(network) for network in rules.deny][4:] == ["10.0.0.0/8"]
     assert [str(network) for network in rules.allow] == ["10.1.0.0/16"]
     assert rules.proxy == "environment"
 

@@ -195,6 +195,7 @@ def test_paypals_certificate_is_pinned(url: str) -> None:
     assert scheme("paypal").documents(request(BODY, paypal(url=sandbox))) == (sandbox.decode(),)
 
 
+PEM = "SimpleNotificationService-1.pem"
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:orders"
 NOTIFICATION = {
     "Type": "Notification",
@@ -264,16 +265,32 @@ def test_snss_recipe_by_hand() -> None:
         ({"MessageId": "a\nTimestamp"}, "malformed"),
         ({"Subject": 5}, "malformed"),
         ({"Timestamp": "yesterday"}, "malformed"),
-        ({"SigningCertURL": "http://sns.eu-west-1.amazonaws.com/a.pem"}, "certificate"),
-        ({"SigningCertURL": "https://sns.eu-west-1.amazonaws.com.evil.example/a.pem"}, "certificate"),
-        ({"SigningCertURL": "https://sns.evil.example/a.amazonaws.com/a.pem"}, "certificate"),
-        ({"SigningCertURL": "https://sns.a.b.amazonaws.com/a.pem"}, "certificate"),
-        ({"SigningCertURL": "https://xsns.eu-west-1.amazonaws.com/a.pem"}, "certificate"),
-        ({"SigningCertURL": "https://s3.amazonaws.com/bucket/a.pem"}, "certificate"),
-        ({"SigningCertURL": "https://sns.eu-west-1.amazonaws.com/a.pem?b"}, "certificate"),
-        ({"SigningCertURL": "https://sns.eu-west-1.amazonaws.com:444/a.pem"}, "certificate"),
-        ({"SigningCertURL": "https://u@sns.eu-west-1.amazonaws.com/a.pem"}, "certificate"),
-        ({"SigningCertURL": "https://sns.eu-west-1.amazonaws.com/a.pem\n"}, "malformed"),
+        ({"SigningCertURL": f"http://sns.eu-west-1.amazonaws.com/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://sns.eu-west-1.amazonaws.com.evil.example/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://sns.evil.example/a.amazonaws.com/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://sns.a.b.amazonaws.com/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://xsns.eu-west-1.amazonaws.com/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://s3.amazonaws.com/bucket/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://sns.eu-west-1.amazonaws.com/{PEM}?b"}, "certificate"),
+        ({"SigningCertURL": f"https://sns.eu-west-1.amazonaws.com:444/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://u@sns.eu-west-1.amazonaws.com/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://sns.eu-west-1.amazonaws.com/{PEM}\n"}, "malformed"),
+        ({"SigningCertURL": f"https://sns.s3.amazonaws.com/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://sns.s3-us-west-2.amazonaws.com/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://sns.s3-website-us-west-2.amazonaws.com/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://sns.s3.amazonaws.com.cn/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://sns.ecr.amazonaws.com/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://sns.eu-west-1.amazonaws.com.cn/{PEM}"}, "certificate"),
+        ({"SigningCertURL": f"https://sns.cn-north-1.amazonaws.com/{PEM}"}, "certificate"),
+        ({"SigningCertURL": "https://sns.eu-west-1.amazonaws.com/a.pem"}, "certificate"),
+        (
+            {"SigningCertURL": "https://sns.eu-west-1.amazonaws.com/x/SimpleNotificationService-1.pem"},
+            "certificate",
+        ),
+        (
+            {"SigningCertURL": "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-.pem"},
+            "certificate",
+        ),
     ],
 )
 def test_sns_is_refused_before_anything_is_fetched(changes: dict[str, Any], reason: str) -> None:
@@ -285,9 +302,20 @@ def test_sns_is_refused_before_anything_is_fetched(changes: dict[str, Any], reas
             made.documents(notification(**changes))
 
 
-def test_sns_in_china_is_amazon_too() -> None:
-    """Certificates of Amazon's regions in China are where the others are, under .com.cn."""
-    url = "https://sns.cn-north-1.amazonaws.com.cn/SimpleNotificationService-1.pem"
+@pytest.mark.parametrize(
+    "host",
+    [
+        "sns.us-east-1.amazonaws.com",
+        "sns.ap-southeast-4.amazonaws.com",
+        "sns.us-gov-west-1.amazonaws.com",
+        "sns.il-central-1.amazonaws.com",
+        "sns.cn-north-1.amazonaws.com.cn",
+        "sns.cn-northwest-1.amazonaws.com.cn",
+    ],
+)
+def test_sns_is_amazons_in_every_region(host: str) -> None:
+    """Certificates are at the same path of every region, those in China under .com.cn."""
+    url = f"https://{host}/{PEM}"
     assert scheme("sns").documents(notification(SigningCertURL=url)) == (url,)
 
 
@@ -298,6 +326,7 @@ def test_sns_in_china_is_amazon_too() -> None:
         "http://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token=a",
         "https://sns.eu-west-1.amazonaws.com/?Action=DeleteTopic&Token=a",
         "https://sns.eu-west-1.amazonaws.com@evil.example/?Action=ConfirmSubscription&Token=a",
+        "https://sns.s3.amazonaws.com/?Action=ConfirmSubscription&Token=a",
     ],
 )
 def test_sns_confirms_nowhere_else(url: str) -> None:
