@@ -92,7 +92,7 @@ def explain(event: Event, configuration: Configuration) -> Explanation | None:
         return None
     view = view_of(event, source.path.match(event.path) or {}, source.parse)
     tried = tuple(trials(configuration.routes.get(event.source, ()), view))
-    dedup = _dedup(source, event, view)
+    dedup = _dedup(source, view)
     going = tuple(_going(tried, event, source, configuration, view))
     return Explanation(
         event=event,
@@ -195,13 +195,10 @@ def _lane(order: Order, view: View) -> Key:
         return Key(text=None, error=str(error))
 
 
-def _dedup(source: Source, event: Event, view: View) -> Key | None:
+def _dedup(source: Source, view: View) -> Key | None:
     if source.dedup is None:
         return None
-    if source.dedup.key is None:
-        return Key(text=event.provider_id)
     try:
-        value = source.dedup.key.evaluate(view)
+        return Key(text=source.dedup.key_of(view))
     except ExpressionError as error:
         return Key(text=None, error=str(error))
-    return Key(text=None if value is None else str(value))

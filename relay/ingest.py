@@ -258,15 +258,11 @@ def _dedup(source: Source, view: View, event: Event, now: float) -> Dedup | None
     rule = source.dedup
     if rule is None:
         return None
-    if rule.key is None:
-        key = event.provider_id
-    else:
-        try:
-            value = rule.key.evaluate(view)
-        except ExpressionError:
-            return None
-        key = None if value is None else str(value)
-    if not key:
+    try:
+        key = rule.key_of(view)
+    except ExpressionError:
+        return None
+    if key is None:
         return None
     digest = hashlib.sha256(event.body).digest()
     return Dedup(key=key, body_hash=digest, expires_at=now + rule.window)

@@ -5,6 +5,7 @@ Times are Unix seconds as float, durations seconds. What came from the wire is b
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,6 +18,21 @@ SUSPECT_AFTER = 2
 
 POISON_AFTER = 5
 """A delivery that lost its owner so often is dead."""
+
+
+_LONGEST_INDEXED = 2_400
+"""Bytes of a text in an index: PostgreSQL takes 2,704 in an entry, with the source's name of up to 200."""
+
+
+def indexed(text: str) -> str:
+    """Give a key as every engine's index takes it: as it is, or its hash where it is too long."""
+    encoded = text.encode("utf-8", "surrogatepass")
+    return text if len(encoded) <= _LONGEST_INDEXED else text_hash(text)
+
+
+def text_hash(text: str) -> str:
+    """Write the name that stands for a long text."""
+    return f"sha256:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 class EventState(StrEnum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from enum import StrEnum
 
 from relay.errors import ExpressionError
 from relay.expressions import Program, Template, View, to_json
-from relay.model import Event, Headers, Rendered
+from relay.model import Event, Headers, Rendered, text_hash
 
 # What a header's value may hold (RFC 9110, 5.5): no control character but the tab.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -68,11 +67,13 @@ class Order:
 
         A long key is replaced by its hash: a lane's name is an index entry in the journal.
         """
-        value = self.key.evaluate(view)
-        if value is None:
-            return None
-        text = value if isinstance(value, str) else to_json(value)
-        return text if len(text) <= _LONGEST_LANE else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+        text = key_text(self.key.evaluate(view))
+        return text if text is None or len(text) <= _LONGEST_LANE else text_hash(text)
+
+
+def key_text(value: object) -> str | None:
+    """Give what an expression for a key gave as text: text as it is, all else as JSON, null as None."""
+    return value if value is None or isinstance(value, str) else to_json(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

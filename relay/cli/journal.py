@@ -134,9 +134,7 @@ def copy(
         typer.echo(f"{name}: {after:,} of {before:,}")
     if copied.skipped:
         keys = counted(copied.skipped, "dedup key")
-        typer.echo(
-            f"left out: {keys} too long for PostgreSQL; such an event, if posted again, is taken again"
-        )
+        typer.echo(f"left out: {keys} that stood there twice, whole and as a hash")
     show_ledger(copied.after)
     if not copied.same:
         render.note("THE BOOKS OF THE TWO JOURNALS DO NOT AGREE: the new one stays closed, nothing is lost")

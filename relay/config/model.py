@@ -11,10 +11,10 @@ from typing import Literal
 
 from relay import retry
 from relay.config.addresses import Network
-from relay.expressions import Program, Template
+from relay.expressions import Program, Template, View
 from relay.limits import BreakerPolicy
-from relay.model import Headers
-from relay.routing import Order, Route
+from relay.model import Headers, indexed
+from relay.routing import Order, Route, key_text
 from relay.signatures import Scheme
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
@@ -114,6 +114,11 @@ class DedupRule:
 
     key: Program | None
     window: float
+
+    def key_of(self, view: View) -> str | None:
+        """The key of one event; one of null or "" is none. Raises ExpressionError."""
+        text = view.provider_id if self.key is None else key_text(self.key.evaluate(view))
+        return indexed(text) if text else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from relay.errors import JournalRefused, JournalUnavailable
 from relay.journal import handover, schema, tables
+from relay.journal.codec import from_wire, to_wire
 from relay.journal.conservation import read_ledger
 from relay.journal.engine import words_of
 from relay.journal.handover import Copied, Place, Told
@@ -21,6 +22,7 @@ from relay.journal.postgres import Address, PostgresEngine, is_rows_fault
 from relay.journal.postgres_opening import upgrade_database
 from relay.journal.sqlite import SqliteView, last_seqs, make_engine
 from relay.journal.sqlite_opening import check
+from relay.model import indexed
 
 ROWS = 1000
 BYTES = 4 << 20
@@ -121,9 +123,10 @@ class _Copying:
     def _batch(self, table: sa.Table, rows: list[_Row]) -> int:
         """Write a batch; where a row is refused, again one by one. How many were left out."""
         key = tuple(rows[-1][list(table.columns).index(column)] for column in table.primary_key)
+        taken = _indexed(rows) if table is schema.dedup else rows
 
         def write(connection: sa.Connection, how: Callable[..., int]) -> int:
-            left_out = how(connection, table, rows)
+            left_out = how(connection, table, taken)
             place = Place(table=table.name, after=key, skipped=self._skipped + left_out)
             handover.note(connection, self._copy, place)
             return left_out
@@ -179,6 +182,12 @@ def _batches(old: sa.Connection, table: sa.Table, after: _Row | None) -> Iterato
         yield batch
 
 
+def _indexed(rows: list[_Row]) -> list[_Row]:
+    """Dedup rows with their keys as an index takes them: earlier programs stored keys of any length."""
+    at = list(schema.dedup.columns).index(schema.dedup.c.key)
+    return [(*row[:at], to_wire(indexed(from_wire(row[at]))), *row[at + 1 :]) for row in rows]
+
+
 def _all(connection: sa.Connection, table: sa.Table, rows: list[_Row]) -> int:
     driver = connection.connection.driver_connection
     if not isinstance(driver, psycopg.Connection):
@@ -194,7 +203,7 @@ def _all(connection: sa.Connection, table: sa.Table, rows: list[_Row]) -> int:
 
 
 def _each(connection: sa.Connection, table: sa.Table, rows: list[_Row]) -> int:
-    """One by one: a dedup key that no index takes is left out, anything else is named and refused."""
+    """One by one: a dedup key that is there, as the hash of a longer one, is left out, nothing else."""
     left_out = 0
     for row in rows:
         try:

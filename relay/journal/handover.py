@@ -43,7 +43,7 @@ class Copied:
     """What a copy came to.
 
     rows     of each table, in the old journal and in the new one
-    skipped  dedup keys that are too long for an index there: a repeat of such an event is taken anew
+    skipped  dedup keys that came before as the hash of a longer one
     before   the ledger of the old journal
     after    and of the new one
     """

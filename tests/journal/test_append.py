@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 
 import pytest
 
 from relay.errors import JournalUnavailable, RowRefused
 from relay.journal import Entry, Journal, Reader, Settled
-from relay.model import DeliveryState, EventState, Rendered
+from relay.model import Dedup, DeliveryState, EventState, Rendered, indexed
 from tests.journal.making import (
     NOW,
     StillClock,
@@ -100,6 +101,16 @@ async def test_a_redelivery_revives_the_dead_alone(
     (claim,) = await journal.claim("two", 10)
     assert (claim.delivery.attempts, claim.delivery.finished, claim.delivery.age_from) == (2, 0, NOW + 60)
     assert reader.ledger().balanced
+
+
+@pytest.mark.parametrize("length", [1_200, 10_000])
+async def test_a_key_of_any_length_is_taken(journal: Journal, length: int) -> None:
+    """The longest that stands as it is fits an index, beside the longest name of a source."""
+    key = indexed(os.urandom(length).hex())
+    event = make_event("s" * 200)
+    dedup = Dedup(key=key, body_hash=b"one", expires_at=NOW + 3600)
+    ends = [await journal.append(Entry(event=event, dedup=dedup)) for _ in range(2)]
+    assert [end.kind for end in ends] == ["stored", "duplicate"]
 
 
 async def test_a_redelivery_of_a_filtered_event_goes_by_todays_plan(journal: Journal, reader: Reader) -> None:
