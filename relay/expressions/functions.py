@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 MAX_PARTS = 1_000
@@ -19,6 +20,8 @@ _KINDS: tuple[tuple[type, str], ...] = (
     (dict, "a map"),
     (list, "a list"),
     (bytes, "bytes"),
+    (datetime, "a timestamp"),
+    (timedelta, "a duration"),
 )
 
 

@@ -78,7 +78,9 @@ class Program:
         variables = {
             name: _cut(getattr(view, attribute), shape, _Meter()) for name, attribute, shape in self._names
         }
-        return tuple((path, None if value is _MISSING else value) for path, value in self._named(variables))
+        return tuple(
+            (path, None if value is _MISSING else _shown(value)) for path, value in self._named(variables)
+        )
 
     def _explain(self, error: BaseException, variables: dict[str, Any]) -> str:
         """Say what was missing or of which type, in terms of the names that the program has."""
@@ -183,7 +185,7 @@ def _copy(value: Any, meter: _Meter) -> Any:
             if len(value) > _CHARS_PER_VALUE:
                 meter.add(len(value) // _CHARS_PER_VALUE)
             return value
-        case bool() | None | float():
+        case bool() | None | float() | datetime():
             return value
         case int():
             return integer(value)
@@ -214,7 +216,7 @@ def _scalar(value: object) -> float | str:
         case float() if isfinite(value):
             return value
         case datetime():
-            return value.isoformat().replace("+00:00", "Z")
+            return _iso(value)
         case timedelta():
             return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
         case bytes():
@@ -222,6 +224,17 @@ def _scalar(value: object) -> float | str:
         case _:
             found = value if isinstance(value, float) else kind(value)
             raise ExpressionError(f"the result is {found}, which JSON does not have")
+
+
+def _shown(value: Any) -> Any:
+    """A value that was handed over, its timestamps as text."""
+    if isinstance(value, dict):
+        return {key: _shown(one) for key, one in value.items()}
+    return _iso(value) if isinstance(value, datetime) else value
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _key(key: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from relay.errors import ExpressionError
 from relay.expressions.parse import TooDeepError, clean, form_value, json_value
@@ -19,6 +20,7 @@ class View:
     """
 
     __slots__ = (
+        "_event",
         "_headers",
         "_parsed",
         "_placeholders",
@@ -62,6 +64,7 @@ class View:
         self._raw_headers = headers
         self._placeholders = placeholders
         self._parsed: object = _UNSET
+        self._event: dict[str, object] | None = None
         self._headers: dict[str, str] | None = None
         self._query: dict[str, str] | None = None
 
@@ -74,15 +77,17 @@ class View:
 
     @property
     def event(self) -> dict[str, object]:
-        """The map `event`: id, type, provider_id, source, received_at."""
-        kind, provider_id = self.type, self.provider_id
-        return {
-            "id": self.event_id,
-            "type": kind if kind is None else clean(kind),
-            "provider_id": provider_id if provider_id is None else clean(provider_id),
-            "source": self.source,
-            "received_at": self.received_at,
-        }
+        """The map `event`: id, type, provider_id, source, received_at (a timestamp of CEL's)."""
+        if self._event is None:
+            kind, provider_id = self.type, self.provider_id
+            self._event = {
+                "id": self.event_id,
+                "type": kind if kind is None else clean(kind),
+                "provider_id": provider_id if provider_id is None else clean(provider_id),
+                "source": self.source,
+                "received_at": datetime.fromtimestamp(self.received_at, UTC),
+            }
+        return self._event
 
     @property
     def raw(self) -> str:

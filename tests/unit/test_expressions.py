@@ -58,7 +58,15 @@ def value(text: str, seen: View | None = None) -> Any:
     [
         ('event.type == "pull_request.opened"', True),
         ('event["provider_id"]', "72d3162e"),
-        ("event.received_at", 1_700_000_000.5),
+        ("event.received_at", "2023-11-14T22:13:20.500000Z"),
+        ('event.received_at > timestamp("2023-01-01T00:00:00Z")', True),
+        ('event.received_at - duration("1h") < timestamp("2023-11-14T21:30:00Z")', True),
+        ('event.received_at - timestamp("2023-11-14T22:13:00Z") == duration("20.5s")', True),
+        ("event.received_at.getHours()", 22),
+        ('string(event.received_at).startsWith("2023-11-14T")', True),
+        ("type(event.received_at) == type(timestamp('2023-01-01T00:00:00Z'))", True),
+        ('get(event, "received_at") == event.received_at', True),
+        ('event.source + " at " + string(event.received_at)', "github at 2023-11-14T22:13:20.500+00:00"),
         ("event.source + event.id", "githubevt_1"),
         ('headers["x-twice"]', "first"),
         ('"x-none" in headers', False),
@@ -540,6 +548,19 @@ def test_the_inputs_of_a_program_are_what_it_names() -> None:
     """`explain` shows the values that decided; a missing one is None."""
     program = compile_program('body.a.b == 1 && body.gone == 2 && "x-none" in headers')
     assert dict(program.inputs(view())) == {"body.a.b": 2, "body.gone": None, 'headers["x-none"]': None}
+
+
+def test_the_time_of_receipt_is_text_to_people_and_receivers() -> None:
+    """ISO 8601, in text, in JSON and among the inputs; compared with a number, it says what it is."""
+    at = "2023-11-14T22:13:20.500000Z"
+    template = {"text": "at {{ event.received_at }}", "alone": "{{ event.received_at }}"}
+    assert compile_template(template).render(view()) == {"text": f"at {at}", "alone": at}
+    assert compile_program("event.received_at == body").inputs(view())[0] == ("event.received_at", at)
+    whole = dict(compile_program("event == body").inputs(view()))["event"]
+    assert isinstance(whole, dict)
+    assert whole["received_at"] == at
+    with pytest.raises(ExpressionError, match=r"event\.received_at is a timestamp"):
+        value("event.received_at > 1700000000")
 
 
 def test_the_library_comes_without_its_command_line() -> None:
