@@ -49,7 +49,7 @@ def sent_on(received: Received) -> list[tuple[bytes, bytes]]:
 
 def test_bytes_and_headers_arrive_as_they_were_posted(receiver: Receiver, start_relay: StartRelay) -> None:
     """A downstream gets the posted bytes and header list, duplicates in order, less what must not pass."""
-    relay = start_relay(config(receiver, "{verify: none}"))
+    relay = start_relay(config(receiver, "{verify: none}"), true=True)
     body = b'{ "b":1,\n"a": "\xc3\xa9", "a":2 }\r\n'
     answer = relay.post(
         "in",

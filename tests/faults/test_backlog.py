@@ -141,7 +141,7 @@ routes:
         _fill(full, PENDING)
         _fill(few, FEW)
         claims, claims_few = asyncio.run(_claims((full, few)))
-        nodes = [start_relay(config, journal=url) for url in (full, few)]
+        nodes = [start_relay(config, journal=url, true=True) for url in (full, few)]
         acks, acks_few = _post_to(nodes)
         assert len(receiver.wait(2 * POSTS)) == 2 * POSTS
         node = nodes[0]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support import forked
 from tests.support.http import Response, free_port, post, request
 from tests.support.wait import eventually
 
@@ -37,6 +38,7 @@ class RelayProcess:
 
     wrapper  a command in front of it, such as strace with its options
     flags    of `serve`
+    true     started as a user would start it, and not forked (`tests.support.template`)
     env      more of its environment; RELAY_* of the test's own environment does not reach it
     """
 
@@ -49,6 +51,7 @@ class RelayProcess:
         wrapper: Sequence[str] = (),
         flags: Sequence[str] = (),
         journal: str | None = None,
+        true: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -60,7 +63,8 @@ class RelayProcess:
         self._env = dict(env or {})
         self._wrapper = tuple(wrapper)
         self._flags = tuple(flags)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._true = true or bool(wrapper)
+        self._process: subprocess.Popen[bytes] | forked.Forked | None = None
         self._runs = 0
 
     def __enter__(self) -> Self:
@@ -113,7 +117,14 @@ class RelayProcess:
         assert not self.running, "the service runs already"
         self._runs += 1
         with self._output("out").open("wb") as out, self._output("err").open("wb") as err:
-            self._process = subprocess.Popen(
+            self._process = self._begin(out.fileno(), err.fileno())
+        if ready:
+            self.wait_ready(timeout=timeout)
+        return self
+
+    def _begin(self, out: int, err: int) -> subprocess.Popen[bytes] | forked.Forked:
+        if self._true or not forked.serves(self.environ):
+            return subprocess.Popen(
                 [*self._wrapper, *_command("serve", *self._flags)],
                 env=self.environ,
                 cwd=self.folder,
@@ -122,9 +133,15 @@ class RelayProcess:
                 stderr=err,
                 start_new_session=True,
             )
-        if ready:
-            self.wait_ready(timeout=timeout)
-        return self
+        with Path(os.devnull).open("rb") as nothing:
+            return forked.template().start(
+                ["serve", *self._flags],
+                environ=self.environ,
+                folder=self.folder,
+                stdin=nothing.fileno(),
+                stdout=out,
+                stderr=err,
+            )
 
     def wait_ready(self, *, timeout: float = READY_WITHIN) -> None:
         """Wait for /readyz to answer 200; AssertionError with what the service wrote if it does not."""
@@ -193,6 +210,18 @@ class RelayProcess:
 
     def cli(self, *args: str, check: bool = True, timeout: float = 60.0, stdin: str = "") -> Ended:
         """Run `relay ARGS` on the same configuration and journal; unless told not to, expect exit code 0."""
+        if forked.serves(self.environ):
+            result = Ended(
+                *forked.run(args, environ=self.environ, folder=self.folder, stdin=stdin, timeout=timeout)
+            )
+        else:
+            result = self._run(args, stdin=stdin, timeout=timeout)
+        assert not check or result.code == 0, (
+            f"relay {' '.join(args)} ended {result.code}:\n{result.out}{result.err}"
+        )
+        return result
+
+    def _run(self, args: Sequence[str], *, stdin: str, timeout: float) -> Ended:
         ended = subprocess.run(
             _command(*args),
             env=self.environ,
@@ -203,11 +232,7 @@ class RelayProcess:
             timeout=timeout,
             check=False,
         )
-        result = Ended(ended.returncode, ended.stdout, ended.stderr)
-        assert not check or result.code == 0, (
-            f"relay {' '.join(args)} ended {result.code}:\n{result.out}{result.err}"
-        )
-        return result
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
 
     @property
     def logs(self) -> list[dict[str, Any]]:
