@@ -98,15 +98,14 @@ def cancel(
     yes: YesOption = False,
     journal: JournalOption = None,
 ) -> None:
-    """Give up deliveries that wait.
+    """Give up deliveries that wait, or that are dead.
 
-    Dead ones too, where they hold up their lane. Nothing is sent for them any more; their events stay, and
-    `relay replay` can send them again.
+    By filters only those that wait; dead ones too by their IDs or with --state dead, which dismisses them: a
+    lane that one held goes on. Nothing is sent for them any more, not even when the provider posts the event
+    again; the events stay, and `relay replay` can send them again.
     """
     if state not in {None, *_UNFINISHED}:
-        raise UsageError(
-            f"--state {state}: only what is pending, or dead in its lane's way, can be cancelled"
-        )
+        raise UsageError(f"--state {state}: only what is pending or dead can be cancelled")
     chosen = selection.filter_unless(
         ids,
         source=source,
@@ -122,21 +121,16 @@ def cancel(
         # Dead ones are named, or asked for: what is meant is nearly always what still waits.
         chosen = replace(chosen, state=DeliveryState.PENDING)
     with reading(journal) as reader:
-        found = [one.id for one in _unfinished(reader, ids, chosen) if _can_be_cancelled(one)]
+        found = [one.id for one in _unfinished(reader, ids, chosen)]
         if not found:
             selection.note_unknown(reader, chosen)
     if ids and not found:
-        render.note("nothing to cancel: none is pending, or dead in its lane's way")
+        render.note("nothing to cancel: none is pending or dead")
         raise typer.Exit(1)
     announce(len(found), verb="cancel", dry_run=dry_run, yes=yes)
     with writing(journal) as opened:
         done = change(found, opened.cancel, total=len(found), verb="cancel")
     report(done, len(found), "cancelled")
-
-
-def _can_be_cancelled(one: Delivery) -> bool:
-    """Whether it still waits, or others may wait for it; all other dead ones are over already."""
-    return one.state is DeliveryState.PENDING or (one.lane is not None and one.hold)
 
 
 def _unfinished(reader: Reader, ids: list[str] | None, chosen: Filter) -> Iterator[Delivery]:

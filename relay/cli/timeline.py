@@ -119,10 +119,11 @@ def _next(delivery: Delivery, attempts: Sequence[Attempt], now: float, waits: st
             since = f" since{at} ({relative(ended, now)})" if ended is not None else ""
             reason = _DEAD.get(delivery.reason or "")
             why = "".join(f", {part}" for part in (reason, clean(delivery.error or "")) if part)
-            others = f"; {waits}: retry it, or `relay cancel {delivery.id}`" if waits else ""
-            return f"dead{since}{why}: run `relay retry {delivery.id}`{others}"
+            held = f"; {waits}" if waits else ""
+            return f"dead{since}{why}{held}: `relay retry {delivery.id}`, or `relay cancel {delivery.id}`"
         case DeliveryState.CANCELLED:
-            return f"cancelled{at}"
+            was = _DEAD.get(delivery.reason or "")
+            return f"cancelled{at}" + (f"; it was dead before: {was}" if was else "")
         case _ as never:
             assert_never(never)
 

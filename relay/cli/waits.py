@@ -35,7 +35,7 @@ def waits_for(
     if kept or destinations is None or delivery.due_at is None or delivery.due_at > now:
         return kept
     turn = bound_by(destinations[delivery.destination], reader.in_flight().get(delivery.destination, 0))
-    return turn and f"its turn, being due since {relative(delivery.due_at, now)}: {turn}"
+    return turn and f"its turn (due {relative(delivery.due_at, now)}): {turn}"
 
 
 def gone(destination: str) -> str:

@@ -243,7 +243,7 @@ class Journal(Destinations):
         return await self._in_batches(operate.retry, ids)
 
     async def cancel(self, ids: Sequence[str]) -> int:
-        """Cancel deliveries that wait, and dead ones that hold their lane; how many there were."""
+        """Cancel deliveries that wait and dead ones; how many there were. A lane that one held goes on."""
         return await self._in_batches(operate.cancel, ids)
 
     async def replay(self, plans: Sequence[Delivery]) -> int:

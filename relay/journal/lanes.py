@@ -2,7 +2,8 @@
 
 A delivery gets its place when it enters. Only the head of a lane has a due time. When the head ends,
 the lowest pending place is the head, in the same transaction; a lane in which nothing is left loses
-its row. A head that dies and holds keeps its lane until it is retried or cancelled.
+its row. A head that dies and holds keeps its lane until it is retried or cancelled. Places of a lane
+that was empty begin anew, so the place of a dead delivery may be that of another one's turn.
 """
 
 from __future__ import annotations
@@ -36,14 +37,19 @@ holds_its_lane: sa.ColumnElement[bool] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gone:
-    """A delivery that is no longer pending; `holder` is its id where it died and holds its lane."""
+    """A delivery that is no longer pending, or no longer dead.
+
+    holder    its id where it died and holds its lane
+    was_dead  its id where it was dead before: it leaves its lane only where it held that
+    """
 
     lane: LaneKey
     place: int
     holder: str | None = None
+    was_dead: str | None = None
 
     @classmethod
-    def of(cls, ended: Delivery, *, dead: bool) -> Gone | None:
+    def of(cls, ended: Delivery, *, dead: bool = False, was_dead: bool = False) -> Gone | None:
         """None for a delivery that stands in no lane."""
         if ended.lane is None or ended.place is None:
             return None
@@ -51,6 +57,7 @@ class Gone:
             lane=(ended.destination, to_wire(ended.lane)),
             place=ended.place,
             holder=ended.id if dead and ended.hold else None,
+            was_dead=ended.id if was_dead else None,
         )
 
 
@@ -105,19 +112,21 @@ def _take_places(tx: Tx, key: LaneKey, size: int) -> int:
 
 def leave(tx: Tx, gone: Iterable[Gone]) -> set[LaneKey]:
     """Let the next pass where a head is gone, unless it holds; the lanes whose next is due now."""
-    places: dict[LaneKey, dict[int, str | None]] = {}
+    by_lane: dict[LaneKey, list[Gone]] = {}
     for one in gone:
-        places.setdefault(one.lane, {})[one.place] = one.holder
-    return {key for key in sorted(places) if _pass_on(tx, key, places[key])}
+        by_lane.setdefault(one.lane, []).append(one)
+    return {key for key in sorted(by_lane) if _pass_on(tx, key, by_lane[key])}
 
 
-def _pass_on(tx: Tx, key: LaneKey, places: dict[int, str | None]) -> bool:
+def _pass_on(tx: Tx, key: LaneKey, gone: Sequence[Gone]) -> bool:
     row = tx.statements.lock_lane.one(tx.connection, key)
-    if row is None or row.head not in places:
+    if row is None:
         return False
-    holder = places[row.head]
-    if holder is not None:
-        tx.statements.hold_lane.one(tx.connection, (holder, *key))
+    head = next((one for one in gone if one.place == row.head and one.was_dead == row.held_by), None)
+    if head is None:
+        return False
+    if head.holder is not None:
+        tx.statements.hold_lane.one(tx.connection, (head.holder, *key))
         return False
     following = tx.statements.promote.one(tx.connection, (tx.now, *key, *key))
     if following is None:

@@ -12,7 +12,7 @@ from relay.journal import lanes
 from relay.journal.append import plan, restart, unowned
 from relay.journal.codec import read_delivery, to_wire
 from relay.journal.constructs import among
-from relay.journal.lanes import Gone, holds_its_lane
+from relay.journal.lanes import Gone
 from relay.journal.schema import DEAD, delivery, event, is_free, may_expire
 from relay.journal.standings import own_time, read_standings
 from relay.journal.tx import Tx
@@ -64,16 +64,14 @@ def replay(tx: Tx, plans: Sequence[Delivery]) -> int:
 
 
 def cancel(tx: Tx, ids: Sequence[str]) -> int:
-    """Cancel what waits, and what is dead and holds its lane; how many there were."""
+    """Cancel what waits and what is dead; how many there were."""
     wanted = delivery.c.id.in_(ids)
     waiting = _end(tx, sa.and_(wanted, is_free), state=DeliveryState.CANCELLED)
-    holding = _end(
-        tx, sa.and_(wanted, delivery.c.state == DEAD, holds_its_lane), state=DeliveryState.CANCELLED
-    )
+    dead = _end(tx, sa.and_(wanted, delivery.c.state == DEAD), state=DeliveryState.CANCELLED)
     for one in waiting:
         tx.sums.backlog[one.destination] -= 1
-    _leave(tx, waiting + holding, dead=False)
-    return len(waiting) + len(holding)
+    _leave(tx, [Gone.of(one) for one in waiting] + [Gone.of(one, was_dead=True) for one in dead])
+    return len(waiting) + len(dead)
 
 
 def expire(tx: Tx, name: str, *, before: float, limit: int) -> list[Delivery]:
@@ -95,7 +93,7 @@ def expire(tx: Tx, name: str, *, before: float, limit: int) -> list[Delivery]:
         reason="expired",
     )
     tx.sums.backlog[name] -= len(expired)
-    _leave(tx, expired, dead=True)
+    _leave(tx, [Gone.of(one, dead=True) for one in expired])
     return expired
 
 
@@ -110,6 +108,5 @@ def _end(tx: Tx, which: sa.ColumnElement[bool], *, state: DeliveryState, **value
     return [read_delivery(row) for row in sorted(rows, key=lambda row: row["seq"])]
 
 
-def _leave(tx: Tx, ended: Sequence[Delivery], *, dead: bool) -> None:
-    ends = (Gone.of(one, dead=dead) for one in ended)
-    lanes.leave(tx, [gone for gone in ends if gone is not None])
+def _leave(tx: Tx, gone: Sequence[Gone | None]) -> None:
+    lanes.leave(tx, [one for one in gone if one is not None])

@@ -106,7 +106,9 @@ class Statements:
             count=_count(dialect),
             last_error=_last_error(dialect),
             enter_lane=_enter_lane(dialect),
-            lock_lane=_of_lane(sa.select(schema.lane.c.head).with_for_update(), (), dialect),
+            lock_lane=_of_lane(
+                sa.select(schema.lane.c.head, schema.lane.c.held_by).with_for_update(), (), dialect
+            ),
             promote=_promote(dialect),
             head_lane=_of_lane(_set_lane(head=sa.bindparam("head"), held_by=sa.null()), ("head",), dialect),
             hold_lane=_of_lane(_set_lane(held_by=sa.bindparam("held_by")), ("held_by",), dialect),

@@ -147,6 +147,34 @@ async def test_a_dead_head_that_holds_stops_its_lane_until_it_is_cancelled(
     assert reader.ledger().balanced
 
 
+async def test_a_dead_one_that_was_skipped_is_cancelled_beside_its_lane(
+    journal: Journal, reader: Reader
+) -> None:
+    """Its place is that of another's turn by now, which goes on as if nothing had been."""
+    (skipped,) = await lane_of(journal, 1)
+    await end_head(journal, DEAD)
+    ids = await lane_of(journal, 2, hold=True)
+    head = await head_of(journal)
+    assert head is not None
+    assert await journal.cancel([skipped]) == 1
+    assert await head_of(journal) is None
+    assert await journal.settle(make_settlement(head.delivery, DEAD)) == Settled(done=True, promoted=False)
+    assert await journal.retry([ids[1]]) == 0
+    assert await journal.cancel([ids[0]]) == 1
+    assert (await end_head(journal))[0] == ids[1]
+    assert reader.ledger().balanced
+
+
+async def test_a_lane_goes_on_where_all_that_is_dead_is_cancelled_at_once(journal: Journal) -> None:
+    """With one that was skipped, at the same place, and the one that holds the lane."""
+    (skipped,) = await lane_of(journal, 1)
+    await end_head(journal, DEAD)
+    ids = await lane_of(journal, 3, hold=True)
+    await end_head(journal, DEAD)
+    assert await journal.cancel([ids[0], skipped, ids[1]]) == 3
+    assert (await end_head(journal))[0] == ids[2]
+
+
 async def test_a_lane_that_is_held_and_otherwise_empty_stays_held(journal: Journal) -> None:
     """What comes later does not overtake the dead one."""
     ids = await lane_of(journal, 1, hold=True)

@@ -102,6 +102,29 @@ async def test_a_filtered_event_that_is_replayed_moves_to_routed(journal: Journa
     assert (line.accepted, line.routed, line.filtered) == (1, 1, 0)
 
 
+async def test_a_dead_delivery_that_is_cancelled_is_dead_no_more(
+    journal: Journal, reader: Reader, clock: StillClock
+) -> None:
+    """It counts as cancelled, keeps why it was dead, is kept like one, and no redelivery revives it."""
+    entry = make_entry("to-0", owner=journal.node, key="same")
+    await journal.append(entry)
+    await journal.settle(make_settlement(entry.deliveries[0], DeliveryState.DEAD))
+    clock.at += 10
+    assert await journal.cancel([entry.deliveries[0].id]) == 1
+    assert await journal.cancel([entry.deliveries[0].id]) == 0
+    (line,) = reader.ledger().deliveries
+    assert (line.planned, line.dead, line.cancelled, line.ok) == (1, 0, 1, True)
+    assert reader.status().destinations[0].dead == 0
+    assert journal.backlogs() == {"to-0": 0}
+    (found,) = reader.deliveries_of(entry.event.id)
+    assert (found.reason, found.status, found.finished_at) == ("max_attempts", 500, NOW + 10)
+    receipt = await journal.append(make_entry("to-0", key="same"))
+    assert (receipt.kind, receipt.revived) == ("duplicate", ())
+    assert (await journal.purge(Keep(), clock.at + 7 * DAY)).events == 0
+    assert (await journal.purge(Keep(), clock.at + 7 * DAY + 1)).events == 1
+    assert reader.ledger().balanced
+
+
 async def test_purge_takes_what_all_rules_allow_and_counts_it(
     journal: Journal, reader: Reader, clock: StillClock
 ) -> None:

@@ -143,7 +143,7 @@ def test_show_tells_the_story_by_any_id(run: Run, identifier: str) -> None:
     assert "evt_1  github  push" in result.stdout
     assert "http_status 410" in result.stdout
     assert r"gone \x1b[31mfor good" in result.stdout
-    assert "run `relay retry dlv_1_billing`" in result.stdout
+    assert "`relay retry dlv_1_billing`, or `relay cancel dlv_1_billing`" in result.stdout
     assert "-> chat  delivered" in result.stdout
 
 
@@ -249,11 +249,20 @@ def test_retry_of_what_arrived_names_the_command_that_sends_it_anew(run: Run) ->
     assert "`relay replay`" in result.stderr
 
 
-def test_a_dead_delivery_that_is_in_nobodys_way_is_not_cancelled(run: Run) -> None:
-    """It is over as it is; the answer says so before anything is counted or asked."""
-    result = run("cancel", "dlv_1_billing")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "nothing to cancel" in result.stderr
+@pytest.mark.parametrize("arguments", [["dlv_1_billing"], ["evt_1"], ["--state", "dead"]], ids=" ".join)
+def test_a_dead_delivery_can_be_dismissed(run: Run, arguments: list[str]) -> None:
+    """By its id, its event's, or with all that are dead; it is dead no more, and says that it was."""
+    assert run("cancel", "--destination", "billing", "--dry-run").stdout.startswith(
+        "would cancel 1 delivery;"
+    )
+    result = run("cancel", *arguments)
+    assert (result.exit_code, result.stdout) == (0, "1 delivery cancelled\n"), result.output
+    told = document(run("status", "--json"))["destinations"]
+    assert {one["name"]: one["dead"] for one in told}["billing"] == 0
+    assert "it was dead before: its status stands in give_up_on" in run("show", "evt_1").stdout
+    assert run("ledger").exit_code == 0
+    assert run("cancel", *arguments).exit_code == 1
+    assert run("retry", *arguments).exit_code == 1
 
 
 def test_retry_of_many_says_how_many_first_and_dry_run_changes_nothing(run: Run) -> None:

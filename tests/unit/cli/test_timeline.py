@@ -69,9 +69,9 @@ def test_a_waiting_delivery_says_what_failed_and_when_it_is_tried_next() -> None
 
 
 def test_a_dead_delivery_names_the_command_that_revives_it() -> None:
-    """A dead delivery says since when, and what to type."""
+    """A dead delivery says since when, and what to type: to send it, or to have done with it."""
     dead = replace(DELIVERY, state=DeliveryState.DEAD, due_at=None, finished_at=NOW - 60)
-    assert "(1m ago): run `relay retry dlv_1`" in told(EVENT, (dead, (FAILED,)))
+    assert "(1m ago): `relay retry dlv_1`, or `relay cancel dlv_1`" in told(EVENT, (dead, (FAILED,)))
 
 
 @pytest.mark.parametrize(
