@@ -48,13 +48,19 @@ class SignatureError(RelayError):
 
 
 class RequestRefused(RelayError):
-    """The ingress refuses a request: `status` for the sender, `reason` for the log."""
+    """The ingress refuses a request: `status` for the sender, `reason` for the log.
 
-    def __init__(self, status: int, reason: str, *, retry_after: int | None = None) -> None:
+    `url` is the address that a signature was checked over, where none of the secrets made it.
+    """
+
+    def __init__(
+        self, status: int, reason: str, *, retry_after: int | None = None, url: str | None = None
+    ) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
         self.retry_after = retry_after
+        self.url = url
 
 
 class FetchFailed(RelayError):

@@ -103,7 +103,8 @@ class Verifier:
                 return scheme.verify(request, now=wall)
             return await self._verify_with(scheme, request, wall, urls)
         except SignatureError as error:
-            raise RequestRefused(401, f"signature_{error.reason}") from error
+            checked = request.url if scheme.needs_url and error.reason == "mismatch" else None
+            raise RequestRefused(401, f"signature_{error.reason}", url=checked) from error
 
     def greet(self, source: Source, request: Request, placeholders: Mapping[str, str]) -> Answer | None:
         """Answer a handshake that no signature covers, the scheme's own or the source's; None: it is none.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from relay.model import Event
-from relay.telemetry.logs import cut
+from relay.telemetry.logs import cut, masked_url
 from relay.telemetry.span import span
 from relay.telemetry.voice import Voice, add, event_keys, is_alert, text_of
 
@@ -81,16 +81,25 @@ class Events(Voice):
         metrics.last.set(time.time())
 
     def event_rejected(
-        self, *, source: str, reason: str, status: int, remote: str | None, path: str | None
+        self,
+        *,
+        source: str,
+        reason: str,
+        status: int,
+        remote: str | None,
+        path: str | None,
+        url: str | None = None,
     ) -> None:
         """A request was refused; `source` is one of the configuration, or empty.
+
+        `url` is what a signature was checked over, where the signature was wrong.
 
         What the sender made up labels no metric, or it could fill the memory with labels; nor does a
         request to no source alert anybody, since whoever finds the port could.
         """
         self.metrics.rejection(source, reason).inc()
         line: dict[str, Any] = {"source": source} if source else {}
-        add(line, reason=reason, status=status, remote=cut(remote), path=cut(path))
+        add(line, reason=reason, status=status, remote=cut(remote), path=cut(path), url=masked_url(url))
         self._log.warning("event.rejected", **line)
         if source:
             self._notify("rejected", source, f"A request to {source} was refused: {reason} ({status}).")

@@ -30,6 +30,8 @@ _CREDENTIAL = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
+_LONGEST_URL = 1_024
+
 # Relay's own keys need no look at their names; `secret_index` is a number that operators rotate by.
 _PLAIN = frozenset(
     {
@@ -63,6 +65,7 @@ _PLAIN = frozenset(
     }
 )
 
+_NODE_SHOWN = 8
 _LIBRARY_TEXT = 4_096
 _LIBRARY_TRACE = 16_384
 
@@ -114,6 +117,20 @@ def masked(text: str) -> str:
     return _CREDENTIAL.sub(lambda found: f"{found[found.lastgroup or 0]}{MASK}", text)
 
 
+def masked_url(url: str | None) -> str | None:
+    """A URL without what may be a secret in it: a user, and every value of the query; at most 1,024 long."""
+    if url is None:
+        return None
+    address, mark, query = url.partition("?")
+    shown = "&".join(map(_masked_parameter, query[:_LONGEST_URL].split("&")))
+    return cut(masked(address[:_LONGEST_URL]) + mark + shown, _LONGEST_URL)
+
+
+def _masked_parameter(pair: str) -> str:
+    name, mark, value = pair.partition("=")
+    return f"{name}={MASK if value else ''}" if mark else MASK if pair else ""
+
+
 def cut(text: str | None, length: int = 256) -> str | None:
     """Text no longer than `length`, so that a sender cannot fill the disk through the log."""
     return text if text is None or len(text) <= length else text[: length - 1] + "…"
@@ -153,6 +170,12 @@ def _plain(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
+def _short(line: EventDict) -> EventDict:
+    """The line with the end of the node's id alone: ids begin with a time, which nodes may share."""
+    node = line.get("node")
+    return {**line, "node": node[-_NODE_SHOWN:]} if isinstance(node, str) else dict(line)
+
+
 class ConsoleLine:
     """Processor: the line for people, by structlog's renderer; `repr` escapes all that is not printable."""
 
@@ -164,7 +187,7 @@ class ConsoleLine:
     def __call__(self, logger: WrappedLogger, level: str, line: EventDict) -> str:
         """Render the line; never raises."""
         try:
-            return self._render(logger, level, dict(line))
+            return self._render(logger, level, _short(line))
         except Exception:  # noqa: BLE001 - a log line must not fail for what it shows
             return self._render(logger, level, {_plain(key): _plain(value) for key, value in line.items()})
 

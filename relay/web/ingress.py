@@ -115,10 +115,10 @@ async def receive(
     """Take one webhook: 202 once it is on disk; its first attempts run after the response."""
     service = ingress.service
     remote = _remote(request, service.settings)
-    path = request.scope["path"][len("/hooks") :]
+    path: str = request.scope["path"]
     source: Source | None = None
     try:
-        source, placeholders = ingress.sources.find(path)
+        source, placeholders = ingress.sources.find(path[len("/hooks") :])
         taken = await _receive_for(ingress, source, placeholders, request, remote)
     except RequestRefused as refused:
         return _refuse(service, refused, source=source, remote=remote, path=path)
@@ -197,7 +197,12 @@ def _refuse(
 ) -> Response:
     name = "" if source is None else source.name
     service.telemetry.event_rejected(
-        source=name, reason=refused.reason, status=refused.status, remote=remote, path=path
+        source=name,
+        reason=refused.reason,
+        status=refused.status,
+        remote=remote,
+        path=path,
+        url=refused.url,
     )
     headers = {}
     if refused.retry_after is not None:

@@ -74,6 +74,7 @@ def test_only_the_bytes_and_the_time_that_were_signed(receiver: Receiver, start_
     assert next(iter(answers))[:2] == (401, b'{"error": "signature not accepted"}')
     lines = relay.wait_log("event.rejected", len(bad))
     assert [line["reason"] for line in lines] == [f"signature_{reason}" for _, _, reason in bad]
+    assert {line["path"] for line in lines} == {"/hooks/in"}
     assert receiver.requests == []
     assert relay.post("in", BODY, headers=webhook(str(now - 290))).status == 202
     assert relay.post("in", BODY, headers=webhook(str(now + 290))).status == 202

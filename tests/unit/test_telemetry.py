@@ -272,6 +272,36 @@ def test_the_node_is_on_every_line_once_it_is_known(told: Told) -> None:
     assert second["node"] == "n1"
 
 
+def test_people_see_the_end_of_a_nodes_id(make: Callable[..., Told]) -> None:
+    """It begins with a time, which nodes that start together share; JSON has all of it."""
+    node = "0192f0c8a1b27c3d9e4f5a6b7c8d9e0f"
+    for log_format, shown in (("console", "'7c8d9e0f'"), ("json", f'"{node}"')):
+        told = make(log_format=log_format)
+        told.telemetry.bind(node=node)
+        told.telemetry.service_ready(version="1")
+        assert shown in told.text()
+        assert (node in told.text()) is (log_format == "json")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://relay.example/hooks/sms", "https://relay.example/hooks/sms"),
+        (
+            "https://relay.example/hooks/sms?bodySHA256=canary&canary&a=&=canary&b=canary=canary",
+            "https://relay.example/hooks/sms?bodySHA256=[masked]&[masked]&a=&=[masked]&b=[masked]",
+        ),
+        ("https://me:canary@relay.example/?", "https://[masked]@relay.example/?"),
+        (f"https://relay.example/?a={'canary' * 10_000}", "https://relay.example/?a=[masked]"),
+    ],
+)
+def test_the_url_that_a_signature_was_checked_over(told: Told, url: str, shown: str) -> None:
+    """It is in the line without what may be a secret: a user, and every value of the query."""
+    told.telemetry.event_rejected(source="", reason="x", status=401, remote=None, path="/hooks/a", url=url)
+    (line,) = told.lines()
+    assert (line["url"], line["path"]) == (shown, "/hooks/a")
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_value_cannot_end_a_line_or_colour_a_terminal(
@@ -281,7 +311,7 @@ def test_a_value_cannot_end_a_line_or_colour_a_terminal(
     told = make(log_format=log_format)
     accept(told.telemetry, replace(EVENT, provider_id=text, type=text))
     finish(told.telemetry, replace(ATTEMPT, error=text, note=text))
-    told.telemetry.event_rejected(source="", reason="x", status=404, remote=text, path=text)
+    told.telemetry.event_rejected(source="", reason="x", status=404, remote=text, path=text, url=text)
     told.telemetry.service_ready(
         fact=text, deep={"a": [text, {"b": text}]}, raw=text.encode("utf-8", "replace")
     )

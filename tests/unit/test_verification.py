@@ -258,6 +258,23 @@ def test_a_handshake_sees_no_secret() -> None:
     assert answer.body == b"--"
 
 
+@pytest.mark.parametrize("kind", ["twilio", "hubspot", "square", "github", "stripe"])
+async def test_a_wrong_signature_over_a_url_names_the_url(kind: str) -> None:
+    """Behind a proxy it is mostly the address that is wrong; other refusals, and other schemes, name none."""
+    verifier = Verifier(Web({}).fetch, StoppedClock())
+    made = scheme(kind)
+    good = signed(made, b"a=1")
+    wrong = replace(good, url=f"https://inside.internal/?{good.url.partition('?')[2]}", body=b"a=1&b=2")
+    for asked, reason in ((wrong, "mismatch"), (replace(wrong, headers=()), "missing")):
+        with pytest.raises(RequestRefused) as caught:
+            await verifier.verify(source(made), asked, NOW)
+        named = made.needs_url and reason == "mismatch"
+        assert (caught.value.reason, caught.value.url) == (
+            f"signature_{reason}",
+            asked.url if named else None,
+        )
+
+
 def test_a_handshake_by_a_stranger_is_a_403() -> None:
     """A wrong verify token is refused with a reason of its own."""
     verifier = Verifier(Web({}).fetch, StoppedClock())
