@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from functools import lru_cache
+from functools import lru_cache  # noqa: TID251 - its keys are of the configuration
 from hashlib import blake2b
 
 from relay.model import Delivery, Event, Headers, Rendered
@@ -36,6 +36,9 @@ _OWN = frozenset(
 _ADDRESSED_TO_RELAY = frozenset({b"authorization", b"content-length", b"cookie", b"host"})
 # A destination may name a Host or Authorization of its own, but framing and Relay's names are not its to set.
 _NEVER_EXTRA = _HOP_BY_HOP | _OWN | {b"content-length"}
+
+_LONGEST_NOTE = 500
+"""Characters of the names in a note, which is stored with the attempt."""
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _TRACEPARENT = re.compile(
@@ -92,7 +95,7 @@ def _sendable(headers: list[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, byt
     for header in headers:
         (fit if _is_sendable(b" ".join(header)) else unfit).append(header)
     names = ", ".join(dict.fromkeys(ascii(name.decode("latin-1"))[1:-1] for name, _ in unfit))
-    return fit, f"not sent, since not UTF-8 text: {names}"
+    return fit, f"not sent, since not UTF-8 text: {names[:_LONGEST_NOTE]}"
 
 
 def _is_sendable(text: bytes) -> bool:

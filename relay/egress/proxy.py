@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache  # noqa: TID251 - its keys are of the configuration
 from typing import Final
 from urllib.request import (  # type: ignore[attr-defined]  # typeshed lacks the second
     getproxies_environment,

@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache  # noqa: TID251 - its keys are of the configuration
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ import httpx
 import yarl
 from multidict import CIMultiDict, istr
 
+from relay.egress.caching import cache_short
 from relay.egress.connections import Connector
 from relay.egress.faults import BlockedError, BrokenConnectionError, translate
 from relay.egress.guard import BlockedAddress, Guard, watch
@@ -267,7 +268,7 @@ def _blocked(target: yarl.URL, addresses: list[str]) -> str:
     return f"{found} is denied by `egress`" if host == found else f"{host}: {found} is denied by `egress`"
 
 
-@lru_cache(maxsize=1024)
+@cache_short(count=1024, longest=1024)
 def _target(url: str) -> yarl.URL:
     """Take a URL over byte for byte: the target is httpx's raw path, query included."""
     parsed = httpx.URL(url)
@@ -279,7 +280,7 @@ def _target(url: str) -> yarl.URL:
     )
 
 
-@lru_cache(maxsize=4096)
+@cache_short(count=4096, longest=64)
 def _name(name: bytes) -> istr:
     return istr(name.decode().lower())
 

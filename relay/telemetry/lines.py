@@ -6,7 +6,6 @@ import atexit
 import os
 import select
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
@@ -16,7 +15,10 @@ PAUSE = 0.02
 """Seconds between two writes: a write for each line costs more than the line."""
 
 CAPACITY = 50_000
-"""Lines kept while the stream takes none (about 20 MB); what comes on top is counted and lost."""
+"""Lines kept while the stream takes none; what comes on top is counted and lost."""
+
+ROOM = 20 * 1024 * 1024
+"""Characters of such lines: some hold what senders wrote, and are many times as long as most."""
 
 GOODBYE = 2.0
 """Seconds that `close` waits for a stream that does not take the last lines."""
@@ -36,7 +38,9 @@ class LineWriter:
         self._descriptor = _descriptor(stream)
         self._lost_line = lost
         self._turns = turns
-        self._lines: deque[str] = deque()
+        self._lock = threading.RLock()  # a warning of the garbage collector's may come in between
+        self._lines: list[str] = []
+        self._size = 0
         self._lost = 0
         self._waiting = threading.Event()
         self._urgent = threading.Event()
@@ -47,10 +51,13 @@ class LineWriter:
 
     def later(self, line: str) -> None:
         """Take a line that goes out with the others."""
-        if len(self._lines) >= CAPACITY:
-            self._lost += 1
-            return
-        self._lines.append(line)
+        size = len(line)
+        with self._lock:
+            if len(self._lines) >= CAPACITY or self._size + size > ROOM:
+                self._lost += 1
+                return
+            self._lines.append(line)
+            self._size += size
         if not self._waiting.is_set():
             self._waiting.set()
 
@@ -83,9 +90,11 @@ class LineWriter:
         self._drain()
 
     def _drain(self) -> None:
-        lines = [self._lines.popleft() for _ in range(len(self._lines))]
-        if self._lost:
+        with self._lock:
+            lines, self._lines = self._lines, []
             lost, self._lost = self._lost, 0
+            self._size = 0
+        if lost:
             lines.append(self._lost_line(lost))
         if lines:
             self._write("\n".join(lines) + "\n")

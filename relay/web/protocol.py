@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import urllib.parse
+import re
 from asyncio import TimerHandle
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -41,6 +41,9 @@ MAX_PIPELINED = 64
 _FRAMING_ROOM = 64 * 1024
 _FRAMING_PER_CHUNK = 64
 """Bytes a chunked body may spend on framing: extensions and trailers have no other limit."""
+
+# Not by `urlsplit`, which remembers the last 128 URLs however long they are.
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)/", re.IGNORECASE)
 
 _MAPPED = "::ffff:"
 """Before an IPv4 address, where a socket of both families takes the connection."""
@@ -305,11 +308,11 @@ class IngressProtocol(HttpToolsProtocol):
 
     def _check_target(self) -> None:
         """Take `http://host/path` if it names the same host as `Host` does (RFC 9112, 3.2.2)."""
-        target = urllib.parse.urlsplit(self.url)
+        target = _ABSOLUTE.match(self.url)
         hosts = [value for name, value in self.headers if name == b"host"]
-        if target.scheme not in (b"http", b"https") or not target.path:
+        if target is None:
             raise _Refusal(400, "target")
-        if hosts and hosts[0].lower() != target.netloc.lower():
+        if hosts and hosts[0].lower() != target[1].lower():
             raise _Refusal(400, "host")
 
     # Answers

@@ -16,7 +16,7 @@ import pytest
 
 from relay.model import Attempt, Decision, Delivery, Event, EventState, Outcome, Standing
 from relay.telemetry import Telemetry
-from relay.telemetry.lines import CAPACITY, LineWriter
+from relay.telemetry.lines import CAPACITY, ROOM, LineWriter
 from relay.telemetry.logs import cut, iso, masked
 
 EVENT = Event(
@@ -478,6 +478,24 @@ def test_a_stalled_stdout_keeps_nobody_waiting(*, blocking: bool) -> None:
         lines.close()
     assert kept[0] == "0\n"
     assert kept[CAPACITY] == "lost 7\n"
+
+
+def test_what_is_kept_for_a_stalled_stdout_is_bounded_in_bytes() -> None:
+    """Lines that hold what senders wrote are long: a few of them fill the room that many others have."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as reader, os.fdopen(writing, "w") as writer:
+        lines = LineWriter(writer, lost=lambda count: f"lost {count}")
+        lines.error("x" * 1_000_000)
+        while lines._lines:  # the thread has taken it and hangs in the write
+            time.sleep(0.005)
+        for _ in range(ROOM // 1_000_000 + 3):
+            lines.info("y" * 1_000_000)
+        lines.info("short")
+        reader.readline()
+        kept = [reader.readline() for _ in range(ROOM // 1_000_000 + 2)]
+        lines.close()
+    assert kept[-3].startswith("y")
+    assert kept[-2:] == ["short\n", "lost 3\n"]
 
 
 def test_lines_of_many_threads_are_whole(told: Told) -> None:
