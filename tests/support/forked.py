@@ -16,10 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from tests.support.template import LONGEST
-
 _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")
 """Variables that a program reads before any of ours runs; a forked child would not heed them."""
+
+
+LONGEST = 1 << 20
+"""Bytes of a request; an environment may be large."""
 
 
 class Forked:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import relay
+from tests.support.forked import LONGEST
 
 LIBRARIES = (
     "aiosmtplib",
@@ -38,9 +39,6 @@ LIBRARIES = (
     "uvloop",
 )
 """What Relay imports only when it needs it."""
-
-LONGEST = 1 << 20
-"""Bytes of a request; an environment may be large."""
 
 _DIES_WITH_ITS_PARENT = 1  # PR_SET_PDEATHSIG
 
