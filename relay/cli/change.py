@@ -40,9 +40,14 @@ def announce(
     verb: str,
     dry_run: bool,
     yes: bool,
+    by_filter: bool,
     what: tuple[str, str] = ("delivery", "deliveries"),
 ) -> None:
-    """Say how many before anything changes; ask where somebody can answer and more than one is meant."""
+    """Say how many before anything changes; ask where somebody can answer and more than one is meant.
+
+    Where nobody can, more than one that a filter found (`by_filter`) are refused without `yes`: how many
+    those are, whoever wrote the filter did not see.
+    """
     if not count:
         render.note(f"nothing to {verb}")
         raise typer.Exit(1)
@@ -52,9 +57,19 @@ def announce(
         raise typer.Exit
     if count == 1:
         return
-    render.note(f"{verb}: {meant}")
-    if not yes and sys.stdin.isatty() and not typer.confirm("Go on?", err=True):
-        raise typer.Exit(1)
+    if yes:
+        render.note(f"{verb}: {meant}")
+    elif sys.stdin.isatty():
+        render.note(f"{verb}: {meant}")
+        if not typer.confirm("Go on?", err=True):
+            raise typer.Exit(1)
+    elif by_filter:
+        raise UsageError(
+            f"the filter finds {meant}, and there is no terminal to ask at: nothing was changed."
+            f" To {verb} them all, add --yes; --dry-run only counts"
+        )
+    else:
+        render.note(f"{verb}: {meant}")
 
 
 def change(
@@ -81,10 +96,19 @@ def change(
     return asyncio.run(in_batches())
 
 
-def report(done: int, meant: int, what: str) -> None:
-    """Say how many were changed; exit code 1 where it was none."""
+def report(
+    done: int,
+    meant: int,
+    what: str,
+    *,
+    left: str = "in flight, or changed meanwhile",
+    waits: Sequence[str] = (),
+) -> None:
+    """Say how many were changed, what they wait for, why others were not; exit code 1 where it was none."""
     typer.echo(f"{counted(done, 'delivery', 'deliveries')} {what}")
+    for line in waits:
+        typer.echo(line)
     if done < meant:
-        render.note(f"left alone, being in flight or changed meanwhile: {meant - done:,}")
+        render.note(f"not changed ({left}): {counted(meant - done, 'delivery', 'deliveries')}")
     if not done:
         raise typer.Exit(1)

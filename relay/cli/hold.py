@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from relay.cli import render
 from relay.cli.access import file_destinations, reading, writing
 from relay.cli.options import ConfigOption, JournalOption
 from relay.cli.text import clean, counted
+from relay.cli.waits import kept_back
 from relay.errors import UsageError
 
 DestinationArgument = Annotated[str, typer.Argument(metavar="DEST", help="The destination's name.")]
@@ -51,10 +53,16 @@ def resume(
     _refuse_unknown(destination, journal, config_path)
     with writing(journal) as opened:
         waiting = asyncio.run(opened.resume(destination))
+    with reading(journal) as reader:
+        still = kept_back(reader.standing(destination), time.time())
     if waiting is None:
-        render.note(f"{destination} was neither paused nor asked to wait")
+        render.note(f"{destination} was neither paused nor asked to wait" + (f"; {still}" if still else ""))
         raise typer.Exit(1)
-    typer.echo(f"{clean(destination)} goes on: {counted(waiting, 'delivery', 'deliveries')} due now")
+    meant = counted(waiting, "delivery", "deliveries")
+    if still:
+        typer.echo(f"{clean(destination)}: {meant} may go on, but {still}")
+    else:
+        typer.echo(f"{clean(destination)} goes on: {meant} due now")
 
 
 def _refuse_unknown(destination: str, journal: str | None, config_path: Path | None) -> None:

@@ -82,7 +82,7 @@ def purge(
     early = Early(before=at, kinds=frozenset(_kind(one) for one in state or ("delivered", "filtered")))
     with reading(journal) as reader:
         count = reader.count_early(early)
-    announce(count, verb="purge", dry_run=dry_run, yes=yes, what=("event", "events"))
+    announce(count, verb="purge", dry_run=dry_run, yes=yes, by_filter=True, what=("event", "events"))
     with writing(journal) as opened:
         purged = asyncio.run(opened.purge_early(early))
     deliveries = counted(purged.deliveries, "delivery", "deliveries")

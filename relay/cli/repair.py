@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,9 +11,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from relay.cli import render, selection
-from relay.cli.access import reading, writing
+from relay.cli.access import file_destinations, reading, writing
 from relay.cli.change import announce, change, per_second, report
+from relay.cli.made_due import MadeDue
 from relay.cli.options import (
+    ConfigOption,
     DestinationOption,
     DryRunOption,
     IdsArgument,
@@ -26,6 +30,7 @@ from relay.cli.options import (
     UntilOption,
     YesOption,
 )
+from relay.cli.text import counted
 from relay.errors import UsageError
 from relay.model import Delivery, DeliveryState
 
@@ -51,10 +56,12 @@ def retry(
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     journal: JournalOption = None,
+    config_path: ConfigOption = None,
 ) -> None:
     """Make dead or waiting deliveries due now.
 
-    They are the same deliveries, with the same idempotency keys; attempts and age count anew.
+    They are the same deliveries, with the same idempotency keys; attempts and age count anew. What they
+    wait for all the same (a pause, an open breaker, a lane, a rate) is said.
     """
     if state not in {None, *_UNFINISHED}:
         raise UsageError(f"--state {state}: only what is dead or pending can be retried; see `relay replay`")
@@ -70,17 +77,36 @@ def retry(
         until=until,
         search=search,
     )
+    destinations = file_destinations(config_path)
+    made_due, broken = MadeDue(), Counter[str]()
     with reading(journal) as reader:
-        found = [one.id for one in _unfinished(reader, ids, chosen)]
+        found = []
+        for one in made_due.note(_unfinished(reader, ids, chosen)):
+            found.append(one.id)
+            broken[one.route] += one.reason == "transform_error"
         if not found:
             selection.note_unknown(reader, chosen)
     if ids and not found:
         render.note("nothing to retry: none is dead or pending; `relay replay` sends it anew")
         raise typer.Exit(1)
-    announce(len(found), verb="retry", dry_run=dry_run, yes=yes)
+    _note_broken(broken)
+    announce(len(found), verb="retry", dry_run=dry_run, yes=yes, by_filter=not ids)
     with writing(journal) as opened:
         done = change(found, opened.retry, total=len(found), verb="retry", rate=pace)
-    report(done, len(found), "retried: due now")
+    with reading(journal) as reader:
+        waits = made_due.waits(reader, destinations, time.time())
+    left = "in flight, behind others in its lane, or changed meanwhile"
+    report(done, len(found), "retried" if waits or not done else "retried: due now", left=left, waits=waits)
+
+
+def _note_broken(broken: Counter[str]) -> None:
+    """Say of what died of its transform that it does so again, unless that is mended first."""
+    for route, count in broken.items():
+        if count:
+            render.note(
+                f"{counted(count, 'delivery', 'deliveries')} of route {route} could not be rendered"
+                " (`relay explain` says why): mend the file and `relay reload` first, then retry"
+            )
 
 
 def cancel(
@@ -127,7 +153,7 @@ def cancel(
     if ids and not found:
         render.note("nothing to cancel: none is pending or dead")
         raise typer.Exit(1)
-    announce(len(found), verb="cancel", dry_run=dry_run, yes=yes)
+    announce(len(found), verb="cancel", dry_run=dry_run, yes=yes, by_filter=not ids)
     with writing(journal) as opened:
         done = change(found, opened.cancel, total=len(found), verb="cancel")
     report(done, len(found), "cancelled")

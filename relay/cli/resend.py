@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relay.cli import replays, selection
-from relay.cli.access import reading, todays_file, writing
+from relay.cli import render, replays, selection
+from relay.cli.access import file_destinations, reading, todays_file, writing
 from relay.cli.change import announce, change, per_second, report
+from relay.cli.made_due import MadeDue
 from relay.cli.options import (
     ConfigOption,
     DestinationOption,
@@ -31,7 +32,7 @@ from relay.cli.options import (
     YesOption,
 )
 from relay.errors import UsageError
-from relay.model import Event
+from relay.model import Event, EventState
 
 if TYPE_CHECKING:
     from relay.config import Configuration
@@ -82,17 +83,35 @@ def replay(
         search=search,
     )
     configuration = _file_with(config_path, to) if to or reroute else None
+    destinations = file_destinations(config_path) if configuration is None else configuration.destinations
     with reading(journal) as reader:
         targets = list(_targets(reader, ids, chosen, to=to, configuration=configuration))
         if not targets:
             selection.note_unknown(reader, chosen)
-    announce(len(targets), verb="replay", dry_run=dry_run, yes=yes)
-    planned = (
+            _note_filtered(reader, ids, chosen, is_plain=configuration is None)
+    announce(len(targets), verb="replay", dry_run=dry_run, yes=yes, by_filter=not ids)
+    made_due = MadeDue()
+    planned = made_due.note(
         replays.planned(one, now=time.time(), new_id=new_delivery_id, new_key=new_key) for one in targets
     )
     with writing(journal) as opened:
         done = change(planned, opened.replay, total=len(targets), verb="replay", rate=pace)
-    report(done, len(targets), "planned anew: due now")
+    with reading(journal) as reader:
+        waits = made_due.waits(reader, destinations, time.time())
+    what = "planned anew" if waits or not done else "planned anew: due now"
+    report(done, len(targets), what, left="the event was purged meanwhile", waits=waits)
+
+
+def _note_filtered(reader: Reader, ids: list[str] | None, chosen: Filter, *, is_plain: bool) -> None:
+    """Where nothing is to be sent: say so of events that went nowhere before, and what sends them."""
+    found = _events_by_id(reader, ids) if ids else reader.events(chosen, limit=1)
+    if any(event.state is EventState.FILTERED for event in found):
+        render.note(
+            "what was filtered went nowhere, so that there is nothing to repeat: --reroute sends it by"
+            " today's routes, --to DEST to one destination"
+            if is_plain
+            else "no route of today's file takes it (`relay explain`): --to DEST sends it to one destination"
+        )
 
 
 def _file_with(config_path: Path | None, to: str | None) -> Configuration:

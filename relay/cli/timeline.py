@@ -120,7 +120,10 @@ def _next(delivery: Delivery, attempts: Sequence[Attempt], now: float, waits: st
             reason = _DEAD.get(delivery.reason or "")
             why = "".join(f", {part}" for part in (reason, clean(delivery.error or "")) if part)
             held = f"; {waits}" if waits else ""
-            return f"dead{since}{why}{held}: `relay retry {delivery.id}`, or `relay cancel {delivery.id}`"
+            is_broken = delivery.reason == "transform_error"
+            first = "mend the file and `relay reload`, then " if is_broken else ""
+            ways = f"`relay retry {delivery.id}`, or `relay cancel {delivery.id}`"
+            return f"dead{since}{why}{held}: {first}{ways}"
         case DeliveryState.CANCELLED:
             was = _DEAD.get(delivery.reason or "")
             return f"cancelled{at}" + (f"; it was dead before: {was}" if was else "")

@@ -67,8 +67,11 @@ def kept_back(standing: Standing | None, now: float) -> str | None:
         why = clean(standing.pause_reason or "operator")
         return f"paused {since} ({why}): `relay resume {clean(standing.name)}`"
     if standing.opened_at is not None:
-        probe = "" if standing.probe_at is None else f", next probe {relative(standing.probe_at, now)}"
-        return f"its breaker is open since {moment(standing.opened_at)}{probe}"
+        at = "" if standing.probe_at is None else f" {relative(standing.probe_at, now)}"
+        return (
+            f"its breaker is open since {moment(standing.opened_at)}: one is tried{at},"
+            " the others go out once one is delivered"
+        )
     if standing.held_until is not None and standing.held_until > now:
         return (
             f"it asked to wait (429) until {moment(standing.held_until)};"

@@ -87,13 +87,13 @@ JOURNEYS = {
         GITHUB,
         ("fragile.internal/webhooks", "steady.internal/webhooks"),
         replies=(("fragile.internal/webhooks", 410),),
-        tidy=("cancel", "--destination", "fragile"),
+        tidy=("cancel", "--destination", "fragile", "--yes"),
     ),
     "03-retry": Journey(
         (Post("stripe"),),
         ("billing.internal/webhooks", "crm.internal/webhooks", "ledger.internal/webhooks"),
         replies=(("billing.internal/webhooks", 503), ("ledger.internal/webhooks", 404)),
-        tidy=("cancel", "--destination", "growing"),
+        tidy=("cancel", "--destination", "growing", "--yes"),
     ),
     "04-order": Journey(
         (stripe("customer.subscription.updated"), stripe("invoice.paid", id="in_1"), stripe("charge.failed")),
@@ -108,7 +108,7 @@ JOURNEYS = {
     "09-tls": Journey(GITHUB, ("build.internal/webhooks", "payments.internal/webhooks")),
     "10-signing": Journey((Post("stripe"),), ("partner.example.com/webhooks", "legacy.internal/webhooks")),
     "11-egress-guard": Journey(
-        GITHUB, ("10.1.2.3:8080/webhooks",), tidy=("cancel", "--destination", "partner")
+        GITHUB, ("10.1.2.3:8080/webhooks",), tidy=("cancel", "--destination", "partner", "--yes")
     ),
     "12-transforms": Journey(
         (

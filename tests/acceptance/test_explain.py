@@ -187,7 +187,9 @@ routes: [{{source: in, to: out}}]
         relay.post("in", str(number))
     receiver.wait(20)
     relay.wait_log("attempt.finished", 20)
-    assert "20 deliveries planned anew" in relay.cli("replay", "--source", "in", "--rate", "10/s").out
+    assert (
+        "20 deliveries planned anew" in relay.cli("replay", "--source", "in", "--rate", "10/s", "--yes").out
+    )
     again = receiver.wait(40)[20:]
     assert again[-1].at - again[0].at > 1.0
     assert relay.cli("retry", "--source", "in", "--rate", "moon", check=False).code == 2

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,51 @@ def test_pause_and_resume_say_what_they_did(run: Run) -> None:
     resumed = run("resume", "out")
     assert resumed.stdout == "out goes on: 1 delivery due now\n"
     assert run("resume", "out").exit_code == 1
+
+
+def in_the_journal(url: str, work: Callable[[Journal], Awaitable[object]]) -> None:
+    """Do something to the journal as a service does it."""
+
+    async def do() -> None:
+        journal = Journal.open(url, clock=Clock(), node=uuid.uuid4().hex)
+        try:
+            await work(journal)
+        finally:
+            journal.close()
+
+    asyncio.run(do())
+
+
+def test_what_is_made_due_says_what_it_waits_for(run: Run, tmp_path: Path) -> None:
+    """A pause, an open breaker, a 429's hold, a lane, a rate, a vanished destination; else it is due now."""
+    url = os.environ["RELAY_JOURNAL"]
+    assert run("retry", "dlv_1_out").stdout == "1 delivery retried: due now\n"
+    assert "dlv_2_out waits: behind 1 other of its lane, dlv_1_out first" in run("retry", "dlv_2_out").stdout
+    assert "gone: gone is not in the file" in run("retry", "dlv_2_gone").stdout
+    limited = CONFIG.replace("out: {", "out: {limits: {rate: 10/m}, ")
+    (tmp_path / "relay.yaml").write_text(limited)
+    assert run("retry", "dlv_1_out").stdout == "1 delivery retried\nout: due now, at most 10/m\n"
+    in_the_journal(url, lambda journal: journal.hold("out", until=time.time() + 900))
+    assert "\nout: it asked to wait (429) until 20" in run("retry", "dlv_1_out").stdout
+    in_the_journal(url, lambda journal: journal.open_breaker("out", probe_at=time.time() + 900))
+    replayed = run("replay", "evt_1", "--to", "out").stdout
+    assert "1 delivery planned anew\nout: its breaker is open since 20" in replayed
+    run("pause", "out", "--reason", "moving")
+    assert "\nout: paused " in run("retry", "--destination", "out", "--yes").stdout
+    assert run("ledger").exit_code == 0
+
+
+def test_resume_tells_of_a_breaker_that_is_open(run: Run) -> None:
+    """What is resumed does not go out before a probe is delivered, and resuming does not close it."""
+    url = os.environ["RELAY_JOURNAL"]
+    in_the_journal(url, lambda journal: journal.open_breaker("out", probe_at=time.time() + 900))
+    alone = run("resume", "out")
+    assert (alone.exit_code, alone.stdout) == (1, "")
+    assert "neither paused nor asked to wait; its breaker is open since" in alone.stderr
+    run("pause", "out")
+    told = run("resume", "out")
+    assert told.exit_code == 0
+    assert "out: 1 delivery may go on, but its breaker is open since" in told.stdout
 
 
 def next_due(run: Run, destination: str) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import re
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable
@@ -82,6 +86,17 @@ async def tell_the_story(url: str) -> None:
                 await settle(journal, "chat", DeliveryState.DELIVERED, 200)
         nowhere = an_event(3, now=now, state=EventState.FILTERED, reason="no_match", type="\x1b[2Jevil")
         await journal.append(Entry(event=nowhere))
+    finally:
+        journal.close()
+
+
+async def one_more(url: str) -> None:
+    """One event more that waits for billing."""
+    journal = Journal.open(url, clock=Clock(), node=uuid.uuid4().hex)
+    try:
+        now = time.time()
+        event = an_event(4, now=now)
+        await journal.append(Entry(event=event, deliveries=(a_delivery(event, "billing", now=now),)))
     finally:
         journal.close()
 
@@ -270,10 +285,38 @@ def test_retry_of_many_says_how_many_first_and_dry_run_changes_nothing(run: Run)
     dry = run("retry", "--destination", "billing", "--dry-run")
     assert (dry.exit_code, dry.stdout) == (0, "would retry 2 deliveries; nothing was changed\n")
     assert len(document(run("deliveries", "--json", "--state", "dead"))["deliveries"]) == 1
-    wet = run("retry", "--destination", "billing")
-    assert wet.exit_code == 0
+    wet = run("retry", "--destination", "billing", "--yes")
+    assert (wet.exit_code, wet.stdout) == (0, "2 deliveries retried: due now\n")
     assert "retry: 2 deliveries" in wet.stderr
     assert document(run("deliveries", "--json", "--state", "dead"))["deliveries"] == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["retry", "--source", "github"],
+        ["replay", "--source", "github"],
+        ["cancel", "--since", "1h"],
+        ["journal", "purge", "--before", "2099-01-01T00:00Z", "--state", "filtered", "--state", "dead"],
+    ],
+    ids=" ".join,
+)
+def test_many_by_a_filter_are_refused_where_nobody_can_be_asked(run: Run, arguments: list[str]) -> None:
+    """Without a terminal and without --yes, nothing is changed; the answer says how many, and what to add."""
+    asyncio.run(one_more(os.environ["RELAY_JOURNAL"]))
+    before = document(run("ledger", "--json"))
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert re.search(r"the filter finds [234] (deliveries|events), .*add --yes", result.stderr)
+    assert document(run("ledger", "--json")) == before
+    assert run(*arguments, "--yes").exit_code == 0
+
+
+def test_many_that_are_named_need_no_yes(run: Run) -> None:
+    """Who writes the ids knows how many."""
+    result = run("retry", "dlv_1_billing", "dlv_2_billing")
+    assert (result.exit_code, result.stdout) == (0, "2 deliveries retried: due now\n")
+    assert "retry: 2 deliveries" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -333,6 +376,26 @@ def test_replay_plans_new_deliveries(
     assert (keys, len(new)) == (expected, len(expected))
     assert {one["state"] for one in new} == {"pending"}
     assert run("ledger").exit_code == 0
+
+
+def test_a_replay_of_what_was_filtered_names_the_way(run: Run) -> None:
+    """It went nowhere, so that nothing can be repeated; by its id or by a filter."""
+    for chosen in (["evt_3"], ["--state", "filtered"]):
+        result = run("replay", *chosen)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "--reroute" in result.stderr
+
+
+def test_a_retry_of_what_cannot_be_rendered_says_to_mend_the_file_first(run: Run) -> None:
+    """It would die of the same again."""
+    with contextlib.closing(sqlite3.connect(os.environ["RELAY_JOURNAL"].removeprefix("sqlite:///"))) as hand:
+        hand.execute("UPDATE delivery SET reason = 'transform_error' WHERE id = 'dlv_1_billing'")
+        hand.commit()
+    assert "mend the file and `relay reload`, then `relay retry dlv_1_billing`" in run("show", "evt_1").stdout
+    result = run("retry", "dlv_1_billing")
+    assert (result.exit_code, result.stdout) == (0, "1 delivery retried: due now\n")
+    assert "of route all could not be rendered" in result.stderr
+    assert "mend the file and `relay reload` first" in result.stderr
 
 
 def test_replay_to_a_destination_that_is_not_in_the_file_is_wrong_usage(run: Run) -> None:
