@@ -12,13 +12,14 @@ from pathlib import Path
 from relay.config.nodes import Entry, Interpolated, Items, Leaf, Node, Table, join
 from relay.config.report import Report, nearest, quoted
 from relay.config.used import Used
+from relay.signatures import SAMPLE
 
 # `${{` is a dollar sign before a hole, and `$${` writes a literal `${`.
 _REFERENCE = re.compile(r"\$\$\{(?!\{)|\$\{(?!\{)(?P<inside>[^}\n]*)(?P<end>\}?)")
 _NAME = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<fallback>:-.*)?")
 _BIGGEST_FILE = 1024 * 1024
 
-STAND_IN = "dW5zZXQtdW5zZXQtdW5zZXQtdW5zZXQtdW5zZXQtMTI="
+STAND_IN = SAMPLE.decode()
 """What stands for an unset variable, so that the rest can still be checked; base64, as some keys are."""
 
 

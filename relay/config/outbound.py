@@ -16,6 +16,7 @@ from pydantic import (
 
 from relay.config.addresses import Url, extra_name
 from relay.config.base import Model, Words, distinct
+from relay.config.interpolate import STAND_IN
 from relay.config.urls import Broker, MailTls, Smtp
 from relay.config.values import OneOrMany, Truth, Wrong, reads, shown, unless_unset
 from relay.config.verify import Secrets
@@ -144,8 +145,9 @@ class _Signing(Model):
     def _one(self, index: int, secret: SecretStr) -> Scheme:
         name, text = self.__class__.model_fields["scheme"].annotation, secret.get_secret_value()
         kind = name.__args__[0] if name is not None else ""
+        key = STAND_IN if STAND_IN in text else text  # of several variables, or with a text beside it
         try:
-            scheme = build(kind, {**self.options(), "secrets": [text.encode()]})
+            scheme = build(kind, {**self.options(), "secrets": [key.encode()]})
             scheme.sign(b"", now=0.0, event_id="evt_0", url=_SAMPLE)
         except (ValueError, UsageError) as error:
             complaint = (

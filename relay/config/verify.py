@@ -27,7 +27,7 @@ from relay.config.base import Model, Positive
 from relay.config.interpolate import STAND_IN
 from relay.config.nodes import Interpolated
 from relay.config.report import nearest
-from relay.config.values import OneOrMany, Wrong, shown
+from relay.config.values import OneOrMany, Wrong, shown, unless_unset
 from relay.signatures import KINDS, KindInfo, Option, OptionType, Scheme, build
 
 
@@ -54,12 +54,13 @@ class VerifyModel(Model):
 
     def build(self) -> Scheme:
         """The scheme itself; ValueError where its options do not go together."""
-        options = {name: _option(getattr(self, name)) for name in self.model_fields_set - {"scheme"}}
+        info = KINDS[self.scheme]
+        options = {name: _option(getattr(self, name), info) for name in self.model_fields_set - {"scheme"}}
         try:
-            return build(self.scheme, options)
+            return info.build(info.check(options))
         except ValueError:
-            if any(STAND_IN in secret for secret in self._secrets()):
-                # Only `check --allow-unset` comes here: no stand-in can be a key of every kind.
+            if any(map(_is_unset, options.values())):
+                # Only `check --allow-unset` comes here: nobody knows what the option will be.
                 return build("bearer", {"secrets": [STAND_IN.encode()]})
             raise
 
@@ -82,10 +83,22 @@ class VerifyModel(Model):
         return f"the options of {self.scheme} do not go together" if shows else text
 
 
-def _option(value: object) -> object:
+def _option(value: object, info: KindInfo) -> object:
     if isinstance(value, tuple):
-        return [item.get_secret_value().encode() if isinstance(item, SecretStr) else item for item in value]
+        return [_secret(item, info) if isinstance(item, SecretStr) else item for item in value]
     return value
+
+
+def _secret(value: SecretStr, info: KindInfo) -> bytes:
+    """The secret; in place of one that is not known, such as the scheme takes: all else can be checked."""
+    text = value.get_secret_value()
+    return info.sample() if STAND_IN in text else text.encode()
+
+
+def _is_unset(option: object) -> bool:
+    """Whether an option that is no secret has an unset variable in it."""
+    texts = option if isinstance(option, list) else [option]
+    return any(isinstance(text, str) and STAND_IN in text for text in texts)
 
 
 def _field(option: Option) -> tuple[Any, Any]:
@@ -95,7 +108,7 @@ def _field(option: Option) -> tuple[Any, Any]:
         OptionType.TEXTS: Texts,
         OptionType.HEADER: HeaderName,
         OptionType.DURATION: Positive,
-        OptionType.CHOICE: Literal[option.choices],
+        OptionType.CHOICE: Annotated[Literal[option.choices], unless_unset(option.default)],
     }
     kind = kinds[option.type]
     if option.required:

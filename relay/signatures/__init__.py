@@ -1,11 +1,12 @@
 """Verification schemes, each with its signer: from whom a request is and what it is called."""
 
 from relay.signatures.kinds import KINDS, build
-from relay.signatures.options import KindInfo, Option, OptionType
+from relay.signatures.options import SAMPLE, KindInfo, Option, OptionType
 from relay.signatures.scheme import Answer, Identity, Scheme, Verified, query_name
 
 __all__ = [
     "KINDS",
+    "SAMPLE",
     "Answer",
     "Identity",
     "KindInfo",

@@ -23,9 +23,10 @@ from relay.signatures import (
 )
 from relay.signatures.family import hmac_scheme
 from relay.signatures.generic import HMAC
-from relay.signatures.options import SECRETS, KindInfo, Option, OptionType, tolerance
+from relay.signatures.options import SAMPLE, SECRETS, KindInfo, Option, OptionType, tolerance
 from relay.signatures.providers import KNOWN, Provider
 from relay.signatures.rows import ROWS, Row
+from relay.signatures.samples import sample
 from relay.signatures.scheme import Scheme
 
 
@@ -45,6 +46,7 @@ def _row_kind(row: Row) -> KindInfo:
         about=row.about,
         options=(SECRETS, tolerance(row.tolerance)) if row.timed else (SECRETS,),
         build=lambda o: hmac_scheme(row, o["secrets"], tolerance=o.get("tolerance")),
+        sample=lambda: sample(row),
     )
 
 
@@ -56,7 +58,14 @@ def _provider_kind(provider: Provider) -> KindInfo:
         options = (_USERNAME, SECRETS)
     elif provider.token is not None and provider.token.header is None:
         options = (_KEY_HEADER, SECRETS)
-    return KindInfo(name=provider.name, about=provider.about, options=options, build=provider.build)
+    row = provider.row
+    return KindInfo(
+        name=provider.name,
+        about=provider.about,
+        options=options,
+        build=provider.build,
+        sample=lambda: SAMPLE if row is None else sample(row),
+    )
 
 
 _USERNAME: Final = Option(name="username", type=OptionType.TEXT, required=True, about="the user's name")

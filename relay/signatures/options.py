@@ -63,14 +63,19 @@ class Option:
         return value.lower().encode()
 
 
+SAMPLE: Final = b"dW5zZXQtdW5zZXQtdW5zZXQtdW5zZXQtdW5zZXQtMTI="
+"""A secret that most schemes take: long, and base64 of 32 bytes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindInfo:
-    """One kind of scheme: its options, and how it is built from them."""
+    """One kind of scheme: its options, how it is built from them, and a secret that it takes."""
 
     name: str
     about: str
     options: tuple[Option, ...]
     build: Callable[[Mapping[str, Any]], Scheme] = field(repr=False)
+    sample: Callable[[], bytes] = field(default=lambda: SAMPLE, repr=False)
 
     def check(self, options: Mapping[str, object]) -> dict[str, object]:
         """Complete and check the options; None counts as not written."""
