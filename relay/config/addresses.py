@@ -13,7 +13,7 @@ from pydantic import AfterValidator, WithJsonSchema
 
 from relay.config.nodes import Interpolated
 from relay.config.report import nearest, quoted
-from relay.config.values import Wrong, literal, reads, shown
+from relay.config.values import Wrong, literal, reads, reads_url, shown
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -202,7 +202,7 @@ def media_type(value: object) -> str:
 
 Url = Annotated[
     str,
-    reads(url, "https://unset.invalid/"),
+    reads_url(url, "https://unset.invalid/"),
     WithJsonSchema({"type": "string", "pattern": r"^https?://|^.*\$\{"}),
 ]
 IpNetwork = Annotated[Network, reads(network, "127.0.0.0/8"), WithJsonSchema({"type": "string"})]

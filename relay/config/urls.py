@@ -12,7 +12,7 @@ from pydantic import WithJsonSchema
 
 from relay.config.addresses import check_host, url
 from relay.config.nodes import Interpolated
-from relay.config.values import Wrong, like, reads, shown
+from relay.config.values import Wrong, like, reads_url, shown
 from relay.expressions.scan import tokens
 
 UNSET_URL: Final = "https://unset.invalid/"
@@ -181,9 +181,11 @@ def _found(value: object) -> str:
 
 TemplateUrl = Annotated[
     str,
-    reads(template_url, UNSET_URL),
+    reads_url(template_url, UNSET_URL),
     WithJsonSchema({"type": "string", "pattern": r"^https?://|^.*\$\{"}),
 ]
-Smtp = Annotated[MailServer, reads(mail_server, "smtp://localhost:25"), WithJsonSchema({"type": "string"})]
-Broker = Annotated[str, reads(broker, "memory://"), WithJsonSchema({"type": "string"})]
-Proxy = Annotated[str, reads(proxy, "environment"), WithJsonSchema({"type": "string"})]
+Smtp = Annotated[
+    MailServer, reads_url(mail_server, "smtp://localhost:25", keep=True), WithJsonSchema({"type": "string"})
+]
+Broker = Annotated[str, reads_url(broker, "memory://"), WithJsonSchema({"type": "string"})]
+Proxy = Annotated[str, reads_url(proxy, "environment"), WithJsonSchema({"type": "string"})]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import product
+from operator import add
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -210,6 +212,41 @@ def reads(parse: Callable[[object], T], stand_in: object) -> PlainValidator:
         return parse(stand_in if unset else value)
 
     return PlainValidator(validate)
+
+
+_FILLINGS = ("localhost", "1", "::1")
+_MOST_FILLED = 4
+
+
+def reads_url(parse: Callable[[object], T], stand_in: str, *, keep: bool = False) -> PlainValidator:
+    """A pydantic validator of a URL that refuses, beside an unset variable, what no value of that would mend.
+
+    Such a URL reads as the stand-in; with `keep`, as what is known of it, wherever its scheme is written out.
+    """
+
+    def validate(value: object) -> T:
+        if not isinstance(value, Interpolated) or not value.unset:
+            return parse(value)
+        # Before the scheme, a variable may hold any part of the URL, or all of it.
+        if "://" not in value.written.partition("${")[0] or value.count(STAND_IN) > _MOST_FILLED:
+            return parse(stand_in)
+        known = _known(parse, value)
+        return known if keep else parse(stand_in)
+
+    return PlainValidator(validate)
+
+
+def _known(parse: Callable[[object], T], value: Interpolated) -> T:
+    """The URL with a host, a number or an address in place of what is not known, whatever first makes one."""
+    first, *others = value.split(STAND_IN)
+    refused: list[Wrong] = []
+    for fillings in product(_FILLINGS, repeat=len(others)):
+        filled = first + "".join(map(add, fillings, others))
+        try:
+            return parse(Interpolated(filled, written=value.written))
+        except Wrong as wrong:
+            refused.append(wrong)
+    raise refused[0]
 
 
 @dataclass(frozen=True, slots=True)

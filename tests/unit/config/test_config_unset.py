@@ -100,3 +100,49 @@ def test_signing_is_checked_so_too(sign: str, mistake: str, mistakes: Mistakes) 
         assert mistake in line
         good = text.format(f"{{scheme: standard-webhooks, secrets: {secret}}}")
         assert mistakes(good, allow_unset=True) == []
+
+
+@pytest.mark.parametrize(
+    ("destination", "mistake"),
+    [
+        ({"url": "https://u:${A}@api.example.com/"}, "no user name or password"),
+        ({"url": "https://api.example.com/#${A}"}, "a fragment"),
+        ({"url": "https://api.example.com:0/${A}"}, "a port from 1"),
+        ({"url": "https://api.example.com/{{ body.id }}/${A}#x"}, "a fragment"),
+        ({"email": {"smtp": "smtp://u:${A}@mail.example.com"}}, "the password would go unencrypted"),
+        ({"email": {"smtp": "smtp://u:${A}@localhost/x"}}, "ends after its host and port"),
+        ({"email": {"smtp": "smtps://u:${A}@localhost", "starttls": True}}, "take `starttls` out"),
+        ({"celery": {"broker": "redos://:${A}@localhost", "task": "t"}}, "expected a broker"),
+    ],
+)
+def test_a_url_is_checked_around_what_is_not_known(
+    destination: dict[str, object], mistake: str, mistakes: Mistakes
+) -> None:
+    """Whatever the variable will be, this is refused."""
+    if isinstance(destination.get("email"), dict):
+        destination = {"email": {"to": "a@example.com", "from": "b@example.com", **destination["email"]}}  # type: ignore[dict-item]
+    text = "sources: {a: {verify: none}}\ndestinations: " + json.dumps({"d": destination})
+    (line,) = mistakes(text, allow_unset=True)
+    assert mistake in line
+    (line,) = mistakes(text, {"A": "secret"})
+    assert mistake in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "${A}",
+        "${A}://api.example.com/",
+        "https://${A}",
+        "https://api.${A}/x",
+        "https://${A}:${B}/",
+        "https://10.0.0.${A}:8080/",
+        "https://[${A}]/",
+        "https://api.example.com/${A}?key=${B}",
+        "https://api.example.com/{{ body.${A} }}",
+    ],
+)
+def test_a_url_may_have_any_part_of_it_in_a_variable(url: str, mistakes: Mistakes) -> None:
+    """Nothing is wrong with it yet."""
+    written = json.dumps({"d": {"url": url}})
+    assert mistakes("sources: {a: {verify: none}}\ndestinations: " + written, allow_unset=True) == []
