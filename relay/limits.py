@@ -148,7 +148,8 @@ class Slots:
     @property
     def wanted(self) -> int:
         """How many a claim should take: all that are free, or as many as are known to be wanted."""
-        return self.free if self.unsure else min(self.free, self.waiting)
+        free = max(0, self.free)
+        return free if self.unsure else min(free, self.waiting)
 
     def is_due(self, now: float) -> bool:
         """Whether something waits that is due, so that newcomers must go behind it."""

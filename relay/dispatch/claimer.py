@@ -70,7 +70,9 @@ class Claimer:
         while await self._wait_for_work(gate):
             try:
                 async with self._turns:
-                    await self._claim(gate)
+                    # A pause, a reload or another node may have come while it waited for its turn.
+                    if self._may_claim(gate):
+                        await self._claim(gate)
             except JournalUnavailable:
                 gate.look()
                 await asyncio.sleep(POLL)
@@ -83,14 +85,20 @@ class Claimer:
         """Sleep until there may be something to claim; False where no more is to be claimed."""
         while not (self.draining or gate.retired):
             gate.bell.clear()
+            if self._may_claim(gate):
+                return True
             now = self._clock.now()
             at = gate.next_look(now)
-            if at is not None and at <= now:
-                return True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if at is None else max(_SHORTEST_SLEEP, at - now)):
                     await gate.bell.wait()
         return False
+
+    def _may_claim(self, gate: Gate) -> bool:
+        """Whether something may be due for which there is a slot, and nothing keeps it back."""
+        now = self._clock.now()
+        at = gate.next_look(now)
+        return not (self.draining or gate.retired) and at is not None and at <= now
 
     async def _claim(self, gate: Gate) -> None:
         asked = gate.begin_claim(self._clock.now())

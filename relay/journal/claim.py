@@ -58,6 +58,8 @@ def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
 
     What keeps the destination back is for the caller to ask.
     """
+    if limit <= 0:  # SQLite takes a negative limit for none
+        return []
     statement = _TAKE_SUSPECT if suspect else _TAKE_WAITING
     bound = {"b_destination": destination, "b_now": tx.now, "b_limit": limit, "b_owner": tx.node}
     rows = tx.connection.execute(statement, bound).mappings().all()

@@ -25,8 +25,6 @@ def claim(tx: Tx, name: str, limit: int, *, suspect: bool, room: int | None = No
         return []
     if room is not None:
         limit = min(limit, permits.left(tx, name, room))
-        if limit <= 0:
-            return []
     return claiming.take(tx, name, limit, suspect=suspect)
 
 

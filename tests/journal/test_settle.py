@@ -40,6 +40,14 @@ async def test_a_delivery_is_claimed_once(journal: Journal) -> None:
     assert len(ids) == len(set(ids)) == 30
 
 
+@pytest.mark.parametrize("limit", [0, -4])
+async def test_a_claim_for_none_takes_none(journal: Journal, limit: int) -> None:
+    """Also where it is for less than none, which SQLite takes for no limit; a suspect neither."""
+    await journal.append(make_entry("billing"))
+    for suspect in (False, True):
+        assert await journal.claim("billing", limit, suspect=suspect) == []
+
+
 async def test_a_claim_owns_numbers_and_fences(journal: Journal) -> None:
     """The claimed delivery is as it stands in the journal from now on."""
     await journal.append(make_entry("billing"))
