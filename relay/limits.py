@@ -105,6 +105,25 @@ class Bucket:
 
 
 @dataclass(slots=True)
+class Budget:
+    """So many bytes for all who share it."""
+
+    size: int
+    used: int = 0
+
+    def take(self, count: int) -> bool:
+        """Count bytes in; False, and none counted, where there is no room for them."""
+        if self.used + count > self.size:
+            return False
+        self.used += count
+        return True
+
+    def give(self, count: int) -> None:
+        """Count bytes out."""
+        self.used -= count
+
+
+@dataclass(slots=True)
 class Breaker:
     """Counts failures that follow one another."""
 

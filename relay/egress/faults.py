@@ -26,7 +26,11 @@ class BrokenConnectionError(aiohttp.ClientError):
     """The connection broke before an answer came; the cause says how."""
 
 
-def translate(error: Exception) -> httpx.TransportError:  # noqa: PLR0911 - a table
+class RefusedAnswerError(aiohttp.ClientError):
+    """The server said more than an answer may hold; the text says of what."""
+
+
+def translate(error: Exception) -> httpx.TransportError:  # noqa: C901, PLR0911 - a table
     """Find the httpx error that says the same."""
     match error:
         case aiohttp.ConnectionTimeoutError():
@@ -44,6 +48,10 @@ def translate(error: Exception) -> httpx.TransportError:  # noqa: PLR0911 - a ta
             return httpx.UnsupportedProtocol("the URL is no HTTP URL")
         case aiohttp.ClientHttpProxyError():
             return httpx.ProxyError(f"the proxy refused to connect: HTTP {error.status}")
+        case RefusedAnswerError():
+            return httpx.RemoteProtocolError(str(error))
+        case aiohttp.ClientResponseError(message="Too many headers received"):
+            return httpx.RemoteProtocolError("the answer has too many headers")
         case aiohttp.ClientResponseError():
             return httpx.RemoteProtocolError("the answer is no HTTP")
         case aiohttp.ClientPayloadError():

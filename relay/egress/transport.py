@@ -22,17 +22,17 @@ import yarl
 from multidict import CIMultiDict, istr
 
 from relay.egress.caching import cache_short
-from relay.egress.connections import Connector
+from relay.egress.connections import ALL_HEADS, LONGEST_HEAD, MOST_HEADERS, Connector
 from relay.egress.faults import BlockedError, BrokenConnectionError, translate
 from relay.egress.guard import BlockedAddress, Guard, watch
 from relay.egress.proxy import Proxies
+from relay.limits import Budget
 
 # Servers close idle connections after 5 s where nobody set it (uvicorn, Node); a request on a connection
 # that is just being closed fails, and Relay tries nothing twice by itself.
 _KEEP_ALIVE = 4.0
 # aiohttp stops reading the socket at twice this, so what is not asked for stays with the sender of it.
 _READ_BUFFER = 32 * 1024
-_HEADER_LIMIT = 64 * 1024
 # What HTTP/1.1 cannot do without; taken from aiohttp where the request does not bring it.
 _NEEDED = (istr("host"), istr("content-length"))
 # Above it aiohttp warns that plain bytes block the loop, and wants something that it can read in pieces.
@@ -60,6 +60,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._proxies = proxies or Proxies(None)
         self._ssl = ssl_context
         self._nameservers = nameservers
+        self._heads = Budget(ALL_HEADS)
         self._resolver: aiohttp.AsyncResolver | None = None
         self._lines: list[_Line] = []
         self._closing: set[asyncio.Task[None]] = set()
@@ -161,6 +162,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if self._resolver is None or self._ssl is None:
             raise RuntimeError("the transport is not open: use it as an async context manager")
         connector = Connector(
+            heads=self._heads,
             limit=0,  # how many at once is a question of the destination's concurrency
             keepalive_timeout=_KEEP_ALIVE,
             resolver=self._resolver,
@@ -176,9 +178,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 trust_env=False,
                 timeout=_timeout(None),
                 read_bufsize=_READ_BUFFER,
-                max_line_size=_HEADER_LIMIT,
-                max_field_size=_HEADER_LIMIT,
-                max_headers=1000,
+                max_line_size=LONGEST_HEAD,
+                max_field_size=LONGEST_HEAD,
+                max_headers=MOST_HEADERS,
             )
         )
         self._lines.append(line)

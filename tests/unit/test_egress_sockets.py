@@ -148,8 +148,8 @@ async def test_interim_answers_without_end_are_cut_off(egress: Egress) -> None:
             await writer.drain()
 
     async with listening(flood) as server:
-        result = await attempt(egress, server.url, total=5.0)
-    assert (result.outcome, result.error) == (Outcome.READ_ERROR, "the answer is no HTTP")
+        result = await attempt(egress, server.url)
+    assert (result.outcome, result.error) == (Outcome.READ_ERROR, "more than 32 interim answers")
 
 
 async def test_headers_that_drip_end_in_a_timeout(egress: Egress) -> None:
