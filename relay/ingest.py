@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from uuid_utils import uuid7
@@ -110,8 +110,10 @@ class Ingest:
             self._keep_rate(source)
         identity = source.scheme.identify(request, lambda: view.parsed)
         view.type, view.provider_id = identity.type, identity.provider_id
-        matched = match(self._configuration.routes.get(source.name, ()), view)
-        event = _event(event_id, source, view, kept, matched)
+        routes = self._configuration.routes.get(source.name, ())
+        matched = match(routes, view)
+        reason = None if matched.routes else _nowhere(routes, matched)
+        event = _event(event_id, source, view, kept, reason)
         return await self._append(source, event, view, matched, verified)
 
     def _keep_rate(self, source: Source) -> None:
@@ -232,10 +234,14 @@ class Ingest:
             )
 
 
-def _event(event_id: str, source: Source, view: View, request: Request, matched: Match) -> Event:
-    reason = None
-    if not matched.routes:
-        reason = "route_error" if matched.errors else "no_match"
+def _nowhere(routes: Sequence[Route], matched: Match) -> str:
+    """Why an event goes nowhere."""
+    if not routes:
+        return "no_route"
+    return "route_error" if matched.errors else "no_match"
+
+
+def _event(event_id: str, source: Source, view: View, request: Request, reason: str | None) -> Event:
     return Event(
         id=event_id,
         source=source.name,

@@ -105,7 +105,8 @@ class Request:
 class Event:
     """One accepted webhook, as the journal keeps it (plain secrets are gone from headers and query).
 
-    `reason` says why a filtered event went nowhere: `no_match`, `route_error` or `conflict`.
+    `reason` says why a filtered event went nowhere: `no_route` (its source has none), `no_match`,
+    `route_error` or `conflict`.
     `seq` is the journal's own order; None until stored.
     """
 

@@ -176,5 +176,6 @@ def told_loaded(telemetry: Telemetry, configuration: Configuration) -> None:
         destinations=len(configuration.destinations),
         routes=sum(map(len, configuration.routes.values())),
         experimental=configuration.experimental,
+        warnings=configuration.warnings,
     )
     telemetry.configured(sources=configuration.sources, destinations=configuration.destinations)

@@ -15,7 +15,7 @@ from relay.cli import explain, render
 from relay.cli.access import load_settings
 from relay.cli.options import ConfigOption, JournalOption
 from relay.cli.text import clean, counted
-from relay.errors import UsageError
+from relay.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from relay.config import Configuration
@@ -62,6 +62,9 @@ def check(
     allow_unset: Annotated[
         bool, typer.Option("--allow-unset", help="Accept unset ${VARIABLES}, as in CI.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse what is only warned of, too, as in CI.")
+    ] = False,
     against_journal: Annotated[
         bool,
         typer.Option("--against-journal", help="Show what stored events would do otherwise by this file."),
@@ -72,6 +75,9 @@ def check(
     journal: JournalOption = None,
 ) -> None:
     """Validate the configuration.
+
+    A warning is of what is valid, and most likely not meant: a source without a route, a destination
+    that no route names. The exit code is 0 all the same, without --strict.
 
     With --against-journal, then run the journal's last events through it, and print as a diff what
     would go elsewhere than it went. It is a plan: whatever it finds, the exit code is 0.
@@ -87,6 +93,10 @@ def check(
 
     file = load_settings(config=config_path).config
     configuration = config.load(file, os.environ, allow_unset=allow_unset)
+    if strict and configuration.warnings:
+        raise ConfigError("\n".join(configuration.warnings))
+    for warning in configuration.warnings:
+        render.note(f"warning: {warning}")
     if resolved:
         typer.echo(config.resolved(file, os.environ, allow_unset=allow_unset).rstrip("\n"))
         return
@@ -104,7 +114,8 @@ def _tell(file: Path, configuration: Configuration) -> None:
         counted(len(configuration.destinations), "destination"),
         counted(routes, "route"),
     )
-    typer.echo(f"{clean(str(file))}: {', '.join(parts)}, no mistakes")
+    warned = f", {counted(len(configuration.warnings), 'warning')}" if configuration.warnings else ""
+    typer.echo(f"{clean(str(file))}: {', '.join(parts)}, no mistakes{warned}")
     for name in configuration.experimental:
         scheme = configuration.sources[name].scheme.name
         typer.echo(f"source {clean(name)}: {scheme} is experimental, made from its documentation alone")

@@ -14,6 +14,7 @@ from relay.model import Attempt, Delivery, DeliveryState, Event, EventState, Hea
 Json = dict[str, object]
 
 _FILTERED = {
+    "no_route": "its source has no route",
     "no_match": "no route of this source matched",
     "route_error": "a route's `when` failed on it, none matched (the log has route.error)",
     "conflict": "its dedup key was seen before with another body",

@@ -53,7 +53,7 @@ class Parsed:
     tls: Mapping[str, ssl.SSLContext]
 
 
-def configuration(parsed: Parsed, used: Used, path: Path) -> Configuration:
+def configuration(parsed: Parsed, used: Used, path: Path, *, warnings: tuple[str, ...] = ()) -> Configuration:
     """The whole of it; nothing here can fail on what was checked."""
     made = {name: _source(name, model) for name, model in parsed.sources.items()}
     by_source: dict[str, tuple[Route, ...]] = dict.fromkeys(made, ())
@@ -79,6 +79,7 @@ def configuration(parsed: Parsed, used: Used, path: Path) -> Configuration:
         path=path,
         fingerprint=used.fingerprint,
         files=tuple(dict.fromkeys(used.files)),
+        warnings=warnings,
     )
 
 

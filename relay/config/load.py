@@ -16,12 +16,13 @@ from relay.config import assemble, destinations, routes, schema, sources
 from relay.config.check import check
 from relay.config.check_destinations import check_destinations
 from relay.config.check_expressions import check_expressions
+from relay.config.check_warnings import check_warnings
 from relay.config.document import Document, read_document
 from relay.config.masks import shown
 from relay.config.mistakes import explain
 from relay.config.model import Configuration
 from relay.config.nodes import Items, Leaf, Table, locate, plain
-from relay.config.report import Report, describe
+from relay.config.report import Report, describe, lines
 from relay.config.tls import contexts
 from relay.config.used import Used
 from relay.config.values import shown as told
@@ -45,7 +46,8 @@ def load(path: Path, environ: Mapping[str, str], *, allow_unset: bool = False) -
     check_expressions(document, report)
     if report.mistakes:
         raise ConfigError(describe(report.mistakes))
-    return assemble.configuration(parsed, used, path)
+    check_warnings(document, report)
+    return assemble.configuration(parsed, used, path, warnings=lines(report.warnings))
 
 
 def resolved(path: Path, environ: Mapping[str, str], *, allow_unset: bool = False) -> str:

@@ -300,6 +300,7 @@ class Configuration:
     fingerprint  of that and of every value that was filled in: it changes when a secret does, and is
                  for comparison only, never shown
     files        every file that was read: YAML, `${file:…}`, certificates
+    warnings     what is valid and most likely not meant, a line each, with its place
     """
 
     sources: Mapping[str, Source]
@@ -312,6 +313,7 @@ class Configuration:
     path: Path
     fingerprint: str = field(repr=False)
     files: tuple[Path, ...] = field(repr=False)
+    warnings: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def experimental(self) -> tuple[str, ...]:

@@ -39,11 +39,15 @@ class Mistake:
 
 @dataclass(slots=True)
 class Report:
-    """Collects mistakes; a scalar that is already known to be wrong gets no second one."""
+    """Collects mistakes; a scalar that is already known to be wrong gets no second one.
+
+    `warnings` are of what is valid, and most likely not meant.
+    """
 
     mistakes: list[Mistake] = field(default_factory=list)
+    warnings: list[Mistake] = field(default_factory=list)
     spoiled: set[Place] = field(default_factory=set)
-    told: set[tuple[Place, str]] = field(default_factory=set)
+    told: set[tuple[Place, str, str]] = field(default_factory=set)
 
     def add(
         self,
@@ -59,10 +63,20 @@ class Report:
             return
         if spoil:
             self.spoiled.add(place)
-        # One wrong default shows in every entry it is merged under: once is enough.
-        if (place, message) not in self.told:
-            self.told.add((place, message))
+        if self._is_new(place, message, key):
             self.mistakes.append(Mistake(place, key, message, nearest))
+
+    def warn(self, place: Place, message: str, *, key: str) -> None:
+        """Note what is worth a look."""
+        if self._is_new(place, message, key):
+            self.warnings.append(Mistake(place, key, message))
+
+    def _is_new(self, place: Place, message: str, key: str) -> bool:
+        """Whether this was not told: one wrong default shows in every entry it is merged under."""
+        one = (place, message, key.rpartition(".")[2])
+        is_new = one not in self.told
+        self.told.add(one)
+        return is_new
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
@@ -74,10 +88,15 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
 
 def describe(mistakes: Iterable[Mistake]) -> str:
     """The report for people: one mistake a line, in the order of the files."""
-    lines = [str(mistake) for mistake in sorted(set(mistakes), key=_order)]
-    if len(lines) > _LONGEST_REPORT:
-        lines[_LONGEST_REPORT:] = [f"… and {len(lines) - _LONGEST_REPORT} more"]
-    return "\n".join(lines)
+    return "\n".join(lines(mistakes))
+
+
+def lines(mistakes: Iterable[Mistake]) -> tuple[str, ...]:
+    """Each mistake as a line, in the order of the files, up to as many as anybody reads."""
+    found = [str(mistake) for mistake in sorted(set(mistakes), key=_order)]
+    if len(found) > _LONGEST_REPORT:
+        found[_LONGEST_REPORT:] = [f"… and {len(found) - _LONGEST_REPORT} more"]
+    return tuple(found)
 
 
 def _order(mistake: Mistake) -> tuple[Place, str, str]:

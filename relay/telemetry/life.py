@@ -12,6 +12,9 @@ from relay.telemetry.logs import Logs, masked
 from relay.telemetry.metrics import set_all
 from relay.telemetry.voice import LONG, Voice, text_of
 
+_MOST_WARNINGS = 20
+"""Warnings in one line; `relay check` has all of them."""
+
 
 class Life(Voice):
     """One method per happening of the service."""
@@ -61,15 +64,25 @@ class Life(Voice):
     # The configuration
 
     def config_loaded(
-        self, *, path: str, digest: str, experimental: Sequence[str] = (), **counts: int
+        self,
+        *,
+        path: str,
+        digest: str,
+        experimental: Sequence[str] = (),
+        warnings: Sequence[str] = (),
+        **counts: int,
     ) -> None:
         """A configuration is in force, with so many sources, destinations and routes.
 
-        `experimental`: the sources that verify by a scheme which nothing of the provider's confirms.
+        `experimental`: the sources that verify by a scheme which nothing of the provider's confirms;
+        `warnings`: what in the file is most likely not meant.
         """
         self.metrics.config_ok.set(1)
         told = {"experimental": list(experimental)} if experimental else {}
         self._log.info("config.loaded", config=path, digest=digest, **counts, **told)
+        if warnings:
+            shown = [text_of(warning) for warning in warnings[:_MOST_WARNINGS]]
+            self._log.warning("config.warning", config=path, count=len(warnings), warnings=shown)
 
     def config_rejected(self, *, path: str, report: str) -> None:
         """A configuration was not taken, for the mistakes in the report; the one in force goes on."""

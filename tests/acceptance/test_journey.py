@@ -162,12 +162,13 @@ def test_the_second_posting_of_an_event_is_a_duplicate(receiver: Receiver, start
 
 
 def test_the_statuses_of_the_ingress(receiver: Receiver, start_relay: StartRelay) -> None:
-    """Each refusal has the status that the table of answers gives it."""
+    """Each refusal has the status that the table of answers gives it; an event without a route is kept."""
     relay = start_relay(
         f"""
 sources:
   in: {{verify: none, max_body: 1KiB}}
   near: {{verify: none, allow_ips: 10.0.0.0/8}}
+  idle: {{verify: none}}
   plant:
     verify: none
     path: "/plants/{{site}}/events"
@@ -181,6 +182,9 @@ routes:
     )
     assert relay.post("nowhere").status == 404
     assert relay.post("near").status == 403
+    assert relay.post("idle").status == 202
+    relay.wait_log("event.filtered", source="idle", reason="no_route")
+    assert "sources.idle: no route" in str(relay.wait_log("config.warning")[0]["warnings"])
     refused = relay.get("/hooks/in")
     assert (refused.status, refused.header("allow")) == (405, "POST")
     assert relay.post("in", b"x" * 1025).status == 413

@@ -603,6 +603,15 @@ def test_the_configuration_in_force_is_a_metric(told: Told) -> None:
     assert [line["event"] for line in told.lines()] == ["config.loaded"]
 
 
+def test_warnings_of_a_file_are_one_line(told: Told) -> None:
+    """At each load, up to as many as anybody reads there."""
+    told.telemetry.config_loaded(path="relay.yaml", digest="d", warnings=["one"] * 50, sources=1)
+    loaded, warned = told.lines()
+    assert loaded["event"] == "config.loaded"
+    assert (warned["event"], warned["level"], warned["count"]) == ("config.warning", "warning", 50)
+    assert warned["warnings"] == ["one"] * 20
+
+
 def test_the_rest_of_the_closed_list_keeps_its_names(told: Told) -> None:
     """Operators search for these names."""
     telemetry = told.telemetry

@@ -88,6 +88,21 @@ def test_resolved_shows_the_file_without_secrets(config: Path) -> None:
     assert "hunter2" not in result.stdout
 
 
+def test_check_warns_of_what_is_most_likely_not_meant(config: Path) -> None:
+    """It is printed beside the result, which is 0; with --strict it is a mistake."""
+    config.write_text(GOOD + "  - {name: more, source: github, to: billing}\n")
+    assert CliRunner().invoke(app, ["check", "--strict"]).exit_code == 0
+    config.write_text(GOOD.replace("destinations:", "  idle: {verify: none}\ndestinations:"))
+    result = CliRunner().invoke(app, ["check"])
+    assert result.exit_code == 0
+    assert "no mistakes, 1 warning" in result.stdout
+    assert "warning: " in result.stderr
+    assert "relay.yaml:4:3: sources.idle: no route has this source" in result.stderr
+    strict = CliRunner().invoke(app, ["check", "--strict"])
+    assert (strict.exit_code, strict.stdout) == (2, "")
+    assert "sources.idle: no route has this source" in strict.stderr
+
+
 @pytest.mark.parametrize(
     ("before", "after", "says"),
     [

@@ -95,6 +95,7 @@ def test_every_state_says_what_is_next(delivery: Delivery, says: str) -> None:
 @pytest.mark.parametrize(
     ("reason", "says"),
     [
+        ("no_route", "its source has no route"),
         ("no_match", "no route of this source matched"),
         ("conflict", "another body"),
         ("route_error", "failed on it"),
