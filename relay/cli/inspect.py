@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relay.cli import render, selection, timeline
-from relay.cli.access import file_destinations, reading
+from relay.cli.access import file_destinations, load_settings, reading
+from relay.cli.contents import Contents
 from relay.cli.options import (
     BeforeOption,
     BlockedOption,
@@ -29,6 +30,7 @@ from relay.cli.options import (
     make_filter,
 )
 from relay.cli.render import Column
+from relay.cli.sent import Requests
 from relay.cli.text import moment, relative, size
 from relay.cli.waits import waiting_for, waits_for
 from relay.errors import UsageError
@@ -46,20 +48,29 @@ def show(
         str, typer.Argument(metavar="ID", help="evt_..., dlv_... or the provider's own id.")
     ],
     *,
+    headers: Annotated[
+        bool, typer.Option("--headers", help="With its headers, and the requests that are sent.")
+    ] = False,
+    body: Annotated[
+        bool, typer.Option("--body", help="With its body, and what a transform made of it.")
+    ] = False,
     journal: JournalOption = None,
     config_path: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell the story of one event.
 
-    Its arrival, every attempt, and what is next.
+    Its arrival, every attempt, and what is next. Credentials of the sender are not stored; those of
+    destinations are not shown. A terminal shows the beginning of a long body, a pipe all of it, and --json
+    its very bytes.
     """
     destinations = file_destinations(config_path)
+    requests = Requests.by_file(load_settings(config=config_path).config) if headers or body else None
     with reading(journal) as reader:
         journeys = [
             journey
             for event_id in reader.find_event(identifier)
-            if (journey := load_journey(reader, event_id, destinations))
+            if (journey := load_journey(reader, event_id, destinations, requests))
         ]
     if not journeys:
         render.note(f"no event has the id {identifier}")
@@ -67,17 +78,21 @@ def show(
     if as_json:
         render.document({"events": [timeline.journey_json(journey) for journey in journeys]})
         return
+    contents = Contents(headers=headers, body=body, whole=not render.is_terminal())
     for index, journey in enumerate(journeys):
         gap = [render.Line("")] if index else []
-        render.timeline([*gap, *timeline.lines(journey, time.time())])
+        render.timeline([*gap, *timeline.lines(journey, time.time(), contents)])
 
 
 def load_journey(
-    reader: Reader, event_id: str, destinations: Mapping[str, Destination] | None
+    reader: Reader,
+    event_id: str,
+    destinations: Mapping[str, Destination] | None,
+    requests: Requests | None = None,
 ) -> timeline.Journey | None:
     """An event with all that became of it; None when it is not in the journal (any more).
 
-    `destinations` are those of today's file; None where that is not known.
+    `destinations` are those of today's file; None where that is not known. `requests` tells what is sent.
     """
     event = reader.event(event_id)
     if event is None:
@@ -89,6 +104,7 @@ def load_journey(
         event,
         tuple((one, tuple(reader.attempts_of(one.id))) for one in found),
         {delivery_id: text for delivery_id, text in waits if text},
+        {} if requests is None else {one.id: requests.of(event, one) for one in found},
     )
 
 

@@ -67,7 +67,8 @@ def _style(word: str) -> str:
             return ""
 
 
-def _terminal() -> bool:
+def is_terminal() -> bool:
+    """Whether somebody watches what is printed."""
     return sys.stdout.isatty()
 
 
@@ -90,7 +91,7 @@ def note(text: str) -> None:
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
     """Print rows under their columns' titles; every cell is made inert first."""
     cells = [[clean(cell) for cell in row] for row in rows]
-    if _terminal():
+    if is_terminal():
         _rich_table(columns, cells, title)
     else:
         _plain_table(columns, cells, title)
@@ -141,7 +142,7 @@ def _plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title
 
 def timeline(lines: Sequence[Line]) -> None:
     """Print lines one under another; their text is already inert."""
-    if not _terminal():
+    if not is_terminal():
         for line in lines:
             typer.echo("  " * line.depth + line.text)
         return

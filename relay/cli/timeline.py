@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from relay.cli.contents import NOTHING, Contents, body_json, headers_json
 from relay.cli.render import Line
+from relay.cli.sent import Request
 from relay.cli.text import clean, counted, decoded, first_line, instant, iso, moment, relative, size, span
-from relay.model import Attempt, Delivery, DeliveryState, Event, EventState, Headers, Outcome
+from relay.model import Attempt, Delivery, DeliveryState, Event, EventState, Outcome
 
 Json = dict[str, object]
 
@@ -35,20 +36,36 @@ _DEAD = {
 class Journey:
     """An event with its deliveries, each with its attempts in order.
 
-    `waits` says by delivery what keeps it back, where something does.
+    waits     by delivery, what keeps it back, where something does
+    requests  by delivery, what it sends, where that was asked for
     """
 
     event: Event
     deliveries: tuple[tuple[Delivery, tuple[Attempt, ...]], ...]
     waits: Mapping[str, str] = field(default_factory=dict)
+    requests: Mapping[str, Request] = field(default_factory=dict)
 
 
-def lines(journey: Journey, now: float) -> Iterator[Line]:
-    """The timeline of one event, from its arrival to what is next."""
+def lines(journey: Journey, now: float, contents: Contents = NOTHING) -> Iterator[Line]:
+    """The timeline of one event, from its arrival to what is next; with what it carries, if asked for."""
     yield from _arrival(journey, now)
+    yield from contents.lines(journey.event.headers, journey.event.body, depth=2)
     for delivery, attempts in journey.deliveries:
         yield Line("")
         yield from _delivery(delivery, attempts, now, journey.waits.get(delivery.id))
+        if (request := journey.requests.get(delivery.id)) is not None:
+            yield from _request(request, contents)
+
+
+def _request(request: Request, contents: Contents) -> Iterator[Line]:
+    if request.url is not None:
+        yield Line(f"request by today's file: {clean(request.method or '')} {clean(request.url)}", depth=2)
+    else:
+        yield Line("request", depth=2)
+    if request.remark:
+        yield Line(f"({request.remark})", depth=3, style="dim")
+    if request.is_rendered:
+        yield from contents.lines(request.headers, request.body, depth=3)
 
 
 def _arrival(journey: Journey, now: float) -> Iterator[Line]:
@@ -68,7 +85,8 @@ def _match(journey: Journey) -> str:
     match journey.event.state:
         case EventState.FILTERED:
             reason = journey.event.reason or "no_match"
-            return f"filtered: {_FILTERED.get(reason, clean(reason))}"
+            why = _FILTERED.get(reason, clean(reason))
+            return f"filtered: {why}; `relay explain {journey.event.id}` says more"
         case EventState.ROUTED:
             routes = dict.fromkeys(clean(delivery.route) for delivery, _ in journey.deliveries)
             total = counted(len(journey.deliveries), "delivery", "deliveries")
@@ -205,25 +223,25 @@ def journey_json(journey: Journey) -> Json:
     return {
         **event_json(event),
         "query": event.query.decode(errors="replace"),
-        "headers": _headers(event.headers),
-        **_body(event.body),
+        "headers": headers_json(event.headers),
+        **body_json(event.body),
         "deliveries": [
             {
                 **delivery_json(delivery),
                 "waits_for": journey.waits.get(delivery.id),
                 "history": [attempt_json(attempt) for attempt in attempts],
+                **_request_json(event, journey.requests.get(delivery.id)),
             }
             for delivery, attempts in journey.deliveries
         ],
     }
 
 
-def _headers(headers: Headers) -> list[list[str]]:
-    return [[name.decode("latin-1"), value.decode(errors="replace")] for name, value in headers]
-
-
-def _body(body: bytes) -> Json:
-    try:
-        return {"body": body.decode(), "body_encoding": "utf-8"}
-    except UnicodeDecodeError:
-        return {"body": base64.b64encode(body).decode(), "body_encoding": "base64"}
+def _request_json(event: Event, request: Request | None) -> Json:
+    if request is None:
+        return {}
+    told: Json = {"method": request.method, "url": request.url, "remark": request.remark}
+    if request.is_rendered:
+        body = event.body if request.body is None else request.body
+        told |= {"headers": headers_json(request.headers), **body_json(body)}
+    return {"request": told}

@@ -162,6 +162,21 @@ def test_show_tells_the_story_by_any_id(run: Run, identifier: str) -> None:
     assert "-> chat  delivered" in result.stdout
 
 
+def test_show_has_headers_and_bodies_on_demand(run: Run) -> None:
+    """Of the event, and of the request to each destination; in JSON too."""
+    result = run("show", "evt_1", "--headers", "--body")
+    assert result.exit_code == 0
+    assert "content-type: application/json" in result.stdout
+    assert '\n    {"number":1}\n' in result.stdout
+    assert "request by today's file: POST https://billing.example.com" in result.stdout
+    (event,) = document(run("show", "evt_1", "--json", "--body"))["events"]
+    assert {one["request"]["url"] for one in event["deliveries"]} == {
+        "https://billing.example.com",
+        "https://chat.example.com",
+    }
+    assert "request" not in run("show", "evt_1").stdout
+
+
 def test_show_as_json_has_each_attempt(run: Run) -> None:
     """Programs get the same story."""
     (event,) = document(run("show", "evt_1", "--json"))["events"]
