@@ -8,16 +8,21 @@ import time
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
+def uptime() -> float:
+    """Seconds since this machine started, the same for all its processes; nobody can set it."""
+    return time.clock_gettime(_STEADY)
+
+
 class Clock:
     """Unix seconds: the wall clock as it was at the start, carried on by the machine's uptime."""
 
     def __init__(self) -> None:
-        self._offset = time.time() - time.clock_gettime(_STEADY)
+        self._offset = time.time() - uptime()
 
     def start_at(self, now: float) -> None:
         """Go on from another clock's time, which several machines share."""
-        self._offset = now - time.clock_gettime(_STEADY)
+        self._offset = now - uptime()
 
     def now(self) -> float:
         """Now, in Unix seconds; an hour's jump of the wall clock does not show."""
-        return self._offset + time.clock_gettime(_STEADY)
+        return self._offset + uptime()

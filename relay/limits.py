@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from relay.model import Outcome
@@ -25,14 +24,12 @@ class BreakerPolicy:
 class Share:
     """One node's part of every limit: it is the `rank`th, from 0, of `nodes` that live.
 
-    since  from when no other node can believe itself alone any more, in Unix seconds
-    until  when this is too old for this one to believe itself alone
+    taken  whether all the others go by these nodes, so that none of them takes more than its part
     """
 
     rank: int = 0
     nodes: int = 1
-    since: float = 0.0
-    until: float = math.inf
+    taken: bool = True
 
     def divides(self, limit: int) -> bool:
         """Whether there is something of a limit for every node; else the nodes must take turns."""

@@ -220,6 +220,8 @@ class Standing:
     opened_at      since when its breaker is open; None while it is closed
     probe_at       when an open breaker lets the next probe through
     held_until     until when a 429 with Retry-After holds it
+    resumed_at     when an operator last let it go on: what attempts asked for before is over
+    version        how often any of this has changed: of two answers of the journal, the newer has the higher
     """
 
     name: str
@@ -229,6 +231,8 @@ class Standing:
     opened_at: float | None = None
     probe_at: float | None = None
     held_until: float | None = None
+    resumed_at: float | None = None
+    version: int = 0
 
     def time(self, now: float) -> float:
         """The destination's own time, which stands still while it is paused: ages go by it."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from relay.cli import render
 from relay.cli.access import file_destinations, reading, writing
 from relay.cli.options import ConfigOption, JournalOption
+from relay.cli.taken import all_have_taken
 from relay.cli.text import clean, counted
 from relay.cli.waits import kept_back
 from relay.errors import UsageError
+
+if TYPE_CHECKING:
+    from relay.journal import StateChange
 
 DestinationArgument = Annotated[str, typer.Argument(metavar="DEST", help="The destination's name.")]
 
@@ -30,17 +33,21 @@ def pause(
 ) -> None:
     """Send nothing to a destination until it is resumed.
 
-    Its events are taken and kept, and do not age meanwhile.
+    Its events are taken and kept, and do not age meanwhile. When the command ends with exit code 0, no
+    process begins an attempt any more; requests that are under way end.
     """
     _refuse_unknown(destination, journal, config_path)
     with writing(journal) as opened:
-        done = asyncio.run(opened.pause(destination, reason=reason))
-    if not done:
-        render.note(f"{destination} was paused already")
+        change = asyncio.run(opened.pause(destination, reason=reason))
+    if not change.changed:
+        render.note(f"{clean(destination)} was paused already")
+    is_taken = _is_taken(change, journal)
+    if change.changed:
+        typer.echo(
+            f"{clean(destination)} is paused: its events are kept until `relay resume {clean(destination)}`"
+        )
+    if not (change.changed and is_taken):
         raise typer.Exit(1)
-    typer.echo(
-        f"{clean(destination)} is paused: its events are kept until `relay resume {clean(destination)}`"
-    )
 
 
 def resume(
@@ -52,17 +59,28 @@ def resume(
     """
     _refuse_unknown(destination, journal, config_path)
     with writing(journal) as opened:
-        waiting = asyncio.run(opened.resume(destination))
+        change = asyncio.run(opened.resume(destination))
     with reading(journal) as reader:
-        still = kept_back(reader.standing(destination), time.time())
-    if waiting is None:
-        render.note(f"{destination} was neither paused nor asked to wait" + (f"; {still}" if still else ""))
+        still = kept_back(change.standing, reader.now())
+    if not change.changed:
+        render.note(
+            f"{clean(destination)} was neither paused nor asked to wait" + (f"; {still}" if still else "")
+        )
         raise typer.Exit(1)
-    meant = counted(waiting, "delivery", "deliveries")
+    is_taken = _is_taken(change, journal)
+    meant = counted(change.due, "delivery", "deliveries")
     if still:
         typer.echo(f"{clean(destination)}: {meant} may go on, but {still}")
     else:
         typer.echo(f"{clean(destination)} goes on: {meant} due now")
+    if not is_taken:
+        raise typer.Exit(1)
+
+
+def _is_taken(change: StateChange, journal: str | None) -> bool:
+    """Whether all processes go by it."""
+    with reading(journal) as reader:
+        return change.number is None or all_have_taken(reader, change.number)
 
 
 def _refuse_unknown(destination: str, journal: str | None, config_path: Path | None) -> None:

@@ -51,7 +51,7 @@ def _answers(reader: Reader, number: int, wait: float) -> list[NodeStatus]:
     """Every process that lives, once all have answered or the time is over."""
     deadline = time.monotonic() + wait
     while True:
-        nodes = [one for one in reader.status().nodes if one.alive]
+        nodes = [one for one in reader.nodes() if one.alive]
         waiting = [one for one in nodes if _answered(one, number) is None]
         if not waiting or time.monotonic() >= deadline:
             return nodes

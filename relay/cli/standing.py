@@ -169,7 +169,10 @@ def _status_json(
             }
             for one in found.sources
         ],
-        "nodes": [{**asdict(one), "started_at": iso(one.started_at)} for one in found.nodes],
+        "nodes": [
+            {**asdict(one), "started_at": iso(one.started_at), "beat_at": iso(one.beat_at)}
+            for one in found.nodes
+        ],
         "bytes": found.bytes,
     }
 

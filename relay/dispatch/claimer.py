@@ -128,11 +128,12 @@ class Claimer:
             return ()
         next_probe_at = self._clock.now() + policy.cooldown
         suspect = not self.suspect_in_flight
-        claims = await self._journal.probe(name, next_probe_at=next_probe_at, suspect=suspect, room=room)
-        for claim in claims:
-            gate.begin_probe(claim.delivery.id, next_at=next_probe_at)
+        probe = await self._journal.probe(name, next_probe_at=next_probe_at, suspect=suspect, room=room)
+        gate.apply(probe.standing)
+        for claim in probe.claims:
+            gate.begin_probe(claim.delivery.id, opened_at=probe.standing.opened_at)
             self.suspect_in_flight = self.suspect_in_flight or claim.delivery.is_suspect
-        return claims
+        return probe.claims
 
     def _note_oldest(self, gate: Gate, due: float | None) -> None:
         if due is not None:
@@ -154,7 +155,6 @@ class Claimer:
 
     async def _poll(self) -> None:
         gates = [gate for gate in self._gates.values() if not gate.retired]
-        await self._standings.read(gates, tell=True)
         awake = [gate for gate in gates if gate.standing.paused_at is None]
         for start in range(0, len(awake), _LOOKS_AT_ONCE):
             await self._look_at(awake[start : start + _LOOKS_AT_ONCE])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 from relay.clock import Clock
 from relay.config import Configuration, Destination, Source
+from relay.dispatch.gate import Gate
 from relay.egress import Egress, Parcel, Result
 from relay.errors import ExpressionError, RelayError
 from relay.expressions import View
@@ -46,6 +47,12 @@ class Tried:
     finished: int
     verdict: Verdict
 
+    def after(self, standing: Standing, now: float) -> Tried:
+        """The same, due now where an operator has let the destination go on since it ended."""
+        if self.verdict.due_at is None or (standing.resumed_at or 0.0) <= self.ended:
+            return self
+        return replace(self, verdict=replace(self.verdict, due_at=now))
+
 
 class Courier:
     """Carries deliveries out, one attempt a call; knows the routes for their transforms."""
@@ -75,16 +82,23 @@ class Courier:
         }
 
     async def attempt(
-        self, event: Event, delivery: Delivery, destination: Destination, standing: Standing
-    ) -> Tried:
-        """Try once; whatever goes wrong is in the result, but for a transform that has gone."""
-        started = self._clock.now()
+        self, event: Event, delivery: Delivery, gate: Gate, may_begin: Callable[[], bool]
+    ) -> Tried | None:
+        """Try once; whatever goes wrong is in the result, but for a transform that has gone.
+
+        None where it may not begin, of which `may_begin` is asked again after whatever was waited for.
+        """
+        if not may_begin():
+            return None
+        started, destination = self._clock.now(), gate.destination
         rendered = delivery.rendered
-        if _is_expired(delivery, destination, standing, started):
+        if _is_expired(delivery, destination, gate.standing, started):
             result = Result(outcome=Outcome.EXPIRED, error="max_age passed while it waited")
         else:
             try:
                 rendered = await self._rendered(event, delivery)
+                if not may_begin():
+                    return None
                 result = await self._send(event, delivery, destination, rendered)
             except ExpressionError as error:
                 result = Result(outcome=Outcome.TRANSFORM_ERROR, error=str(error))
@@ -100,7 +114,7 @@ class Courier:
             outcome=result.outcome,
             status=result.status,
             finished=finished,
-            age_from=_age_from(delivery, standing, ended),
+            age_from=_age_from(delivery, gate.standing, ended),
             now=ended,
             retry_after=result.retry_after,
             random=self._rng.random,

@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable, Sequence
+from functools import partial
 
 from relay.clock import Clock
 from relay.config import Configuration, Destination
 from relay.dispatch.claimer import Claimer
 from relay.dispatch.courier import Courier, TransformMissing, Tried
+from relay.dispatch.follower import Follower
 from relay.dispatch.gate import Gate
 from relay.dispatch.shares import Shares
 from relay.dispatch.standings import Standings
@@ -45,13 +47,21 @@ class Dispatcher:
         self._telemetry = telemetry
         self._clock = clock
         self._standings = Standings(journal=journal, telemetry=telemetry, clock=clock)
-        self._shares = Shares(journal=journal, telemetry=telemetry, clock=clock)
+        self._shares = Shares(journal.node)
         # A gate stays when its destination has left the file: what is under way still needs it.
         self._gates: dict[str, Gate] = {}
         self._claimer = Claimer(
             self._gates,
             self._take,
             standings=self._standings,
+            journal=journal,
+            telemetry=telemetry,
+            clock=clock,
+        )
+        self._follower = Follower(
+            self._gates,
+            standings=self._standings,
+            shares=self._shares,
             journal=journal,
             telemetry=telemetry,
             clock=clock,
@@ -97,9 +107,9 @@ class Dispatcher:
             self._held[delivery.id] = delivery
         try:
             if len(deliveries) == 1:
-                await self._deliver(event, deliveries[0])
+                await self._deliver(event, deliveries[0], born=True)
             else:
-                await asyncio.gather(*(self._deliver(event, delivery) for delivery in deliveries))
+                await asyncio.gather(*(self._deliver(event, delivery, born=True) for delivery in deliveries))
         except asyncio.CancelledError:
             # The loop ends over an outage, with outcomes unwritten: a rescue follows, and the server
             # that runs this would log a traceback.
@@ -116,14 +126,13 @@ class Dispatcher:
     async def start(self) -> None:
         """Learn who else lives and which destinations are held back, and begin to claim what is due."""
         with contextlib.suppress(JournalUnavailable):
-            await self._shares.read(self._gates.values())
-            await self._standings.read(self._gates.values(), tell=False)
+            await self._follower.look(tell=False)
             await self._claimer.look_first()
         self._started = True
         for gate in self._gates.values():
             self._start_claiming(gate)
         self._spawn(self._claimer.poll_forever())
-        self._spawn(self._shares.read_forever(self._gates))
+        self._spawn(self._follower.follow_forever())
 
     def replace(self, configuration: Configuration) -> None:
         """Take other destinations at once; what is under way ends by the one that it began with."""
@@ -174,17 +183,14 @@ class Dispatcher:
 
     def _take(self, claim: Claim) -> None:
         self._held[claim.delivery.id] = claim.delivery
-        self._spawn(self._deliver(claim.event, claim.delivery))
+        self._spawn(self._deliver(claim.event, claim.delivery, born=False))
 
-    async def _deliver(self, event: Event, delivery: Delivery) -> None:
+    async def _deliver(self, event: Event, delivery: Delivery, *, born: bool) -> None:
         """One attempt and its end; whatever happens in it, nothing is raised."""
         gate = self._gates[delivery.destination]
         due_at, promoted = None, False
         try:
-            if not self._journal.may_start(self._clock.now()):
-                due_at = await self._give_back(gate, delivery)
-            else:
-                due_at, promoted = await self._try(gate, event, delivery)
+            due_at, promoted = await self._try(gate, event, delivery, born=born)
         except TransformMissing as error:
             self._telemetry.route_error(event=event, route=delivery.route, error=str(error))
             with contextlib.suppress(JournalUnavailable):
@@ -196,21 +202,42 @@ class Dispatcher:
             self._telemetry.internal_error(where="deliver", error=error, delivery_id=delivery.id)
         self._settled(gate, delivery, due_at, promoted=promoted)
 
-    async def _try(self, gate: Gate, event: Event, delivery: Delivery) -> tuple[float | None, bool]:
+    async def _try(
+        self, gate: Gate, event: Event, delivery: Delivery, *, born: bool
+    ) -> tuple[float | None, bool]:
         """The slot is given back before the end is written: it limits requests, not commits."""
+        may_begin = partial(self._may_begin, gate, delivery.id, born=born)
+        tried: Tried | None = None
         try:
-            tried = await self._courier.attempt(event, delivery, gate.destination, gate.standing)
+            tried = await self._courier.attempt(event, delivery, gate, may_begin)
         finally:
-            gate.release()
+            if tried is None:
+                gate.leave()
+            else:
+                gate.release()
+        if tried is None:
+            return await self._give_back(delivery), False
         if self._abandoned:
             return None, False
-        if gate.minds(delivery.id, tried.result.outcome):
+        if gate.affects_state(delivery.id, tried.result.outcome):
             await self._note(gate, delivery, tried)
+            tried = tried.after(gate.standing, self._clock.now())
         return await self._courier.settle(event, delivery, tried)
 
-    async def _give_back(self, gate: Gate, delivery: Delivery) -> float:
-        """Leave an attempt to whoever may make it: this node was silent, and the others may think it dead."""
-        gate.leave()
+    def _may_begin(self, gate: Gate, delivery_id: str, *, born: bool) -> bool:
+        """Whether nothing speaks against an attempt: neither the gate nor what it may not know.
+
+        A node that was silent for long may be taken for dead, and what it holds for free.
+        """
+        now = self._clock.now()
+        return (
+            gate.may_begin(delivery_id, now, born=born)
+            and self._follower.may_begin(now)
+            and self._journal.may_start(now)
+        )
+
+    async def _give_back(self, delivery: Delivery) -> float:
+        """Leave an attempt that was not begun, unspent, to whoever may make it."""
         await self._journal.release((delivery,), interrupted=False)
         return self._clock.now()
 

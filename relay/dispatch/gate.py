@@ -7,8 +7,9 @@ that the destination asked for. A gate knows no clock and does no I/O.
 from __future__ import annotations
 
 import asyncio
-import math
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from relay.config import Destination
 from relay.limits import Breaker, Bucket, Share, Slots, is_failure
@@ -24,39 +25,44 @@ _LONGEST_REST = 2.0
 """The most of it, doubled each time, where the nodes take turns."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """The delivery that probes an open breaker, and the opening that it was elected for."""
+
+    delivery_id: str
+    opened_at: float | None
+
+
 class Gate:
     """The state of one destination in this process; times in Unix seconds.
 
-    standing    pause, breaker and hold, as the journal had them when it was last asked
-    held_until  no attempt before it: a 429 with Retry-After
-    bell        wakes the claimer
-    retired     the destination has left the configuration; what is under way ends
-    turning     changes of the standing that are on their way into the journal: nothing passes meanwhile
-    probe       the delivery that probes an open breaker now
-    shut        nothing passes: paused, open, turning or retired
-    permits     a claim counts what other nodes own, since the limit cannot be divided
-    turns       there are other nodes, so that they take turns
+    standing  pause, breaker and hold, by the newest answer of the journal; there is no copy beside it
+    bell      wakes the claimer
+    retired   the destination has left the configuration; what is under way ends
+    changing  changes of the standing that are on their way into the journal: nothing passes meanwhile
+    probe     the delivery that probes an open breaker now
+    shut      nothing passes: paused, open, changing or retired
+    permits   a claim counts what other nodes own, since the limit is not divided
+    turns     there are other nodes, so that they take turns
     """
 
     __slots__ = (
-        "_born_until",
-        "_claim_from",
+        "_is_settled",
         "_not_before",
+        "_probe",
         "_rest",
         "_share",
         "bell",
         "breaker",
         "bucket",
+        "changing",
         "claimer",
         "destination",
-        "held_until",
         "permits",
-        "probe",
         "retired",
         "shut",
         "slots",
         "standing",
-        "turning",
         "turns",
     )
 
@@ -66,16 +72,18 @@ class Gate:
         self.slots = Slots(destination.concurrency)
         self.bucket = _bucket(destination.rate, share)
         self.breaker = Breaker(destination.breaker)
-        self.held_until = standing.held_until or 0.0
         self.bell = asyncio.Event()
         self.claimer: asyncio.Task[None] | None = None
         self.retired = False
-        self.turning = 0
-        self.probe: str | None = None
+        self.changing = 0
         self.shut = False
         self.permits = self.turns = False
-        self._not_before = self._rest = self._born_until = self._claim_from = 0.0
+        self._probe: _Probe | None = None
+        self._not_before = self._rest = 0.0
         self._share = share
+        self._is_settled = share.taken
+        if not share.taken:
+            self.give_up_share()
         self._divide()
         self._update()
 
@@ -83,7 +91,7 @@ class Gate:
 
     def admit(self, now: float) -> bool:
         """Take a slot and a token for a newcomer; False where it may not be born owned."""
-        if self.shut or now < self.held_until or now > self._born_until or not self.slots.reserve(now):
+        if self.shut or self.turns or now < self._held_until or not self.slots.reserve(now):
             return False
         if self.bucket is not None and not self.bucket.take(now):
             self.slots.release()
@@ -92,12 +100,25 @@ class Gate:
 
     def admit_before_others(self, now: float) -> bool:
         """Take a slot and a token, whatever else is due."""
-        if self.shut or now < max(self.held_until, self._claim_from) or self.slots.free <= 0:
+        if self.shut or now < self._held_until or self.slots.free <= 0:
             return False
         if self.bucket is not None and not self.bucket.take(now):
             return False
         self.slots.in_flight += 1
         return True
+
+    def may_begin(self, delivery_id: str, now: float, *, born: bool) -> bool:
+        """Whether an attempt that has its slot may begin: asked right before it does.
+
+        Since it took the slot, a pause, a hold, an opening, a reload or another node may have come. One that
+        was `born` owned is not counted by others, so that none may be where the nodes take turns.
+        """
+        at = self.standing
+        if self.retired or self.changing or at.paused_at is not None or now < self._held_until:
+            return False
+        if self.slots.free < 0 or (born and self.turns):
+            return False
+        return at.opened_at is None or self.is_probe(delivery_id)
 
     def leave(self) -> None:
         """Give back the slot and the token of an attempt that is not made after all."""
@@ -149,11 +170,11 @@ class Gate:
         """When to claim next, `now` or later; None where only the bell can tell."""
         is_due = self.slots.is_due(now)
         at = now if is_due else self.slots.next_due
-        if at is None or self.turning or self.standing.paused_at is not None or self.slots.free <= 0:
+        if at is None or self.changing or self.standing.paused_at is not None or self.slots.free <= 0:
             return None
-        at = max(at, self.held_until, self._not_before, self._claim_from)
+        at = max(at, self._held_until, self._not_before)
         if self.standing.opened_at is not None:
-            if self.probe is not None:
+            if self._probe is not None:
                 return None
             at = max(at, self.standing.probe_at or 0.0)
         return at if self.bucket is None else max(at, self.bucket.ready_at)
@@ -196,60 +217,67 @@ class Gate:
 
     # What attempts tell.
 
-    def minds(self, delivery_id: str, outcome: Outcome) -> bool:
+    def affects_state(self, delivery_id: str, outcome: Outcome) -> bool:
         """Whether an attempt's end changes anything here; most do not."""
-        return outcome is not Outcome.DELIVERED or self.breaker.failures > 0 or delivery_id == self.probe
+        return outcome is not Outcome.DELIVERED or self.breaker.failures > 0 or self.is_probe(delivery_id)
 
     def count(self, outcome: Outcome, status: int | None) -> bool:
         """Count an attempt; True where the breaker is to be opened now."""
         due = self.breaker.count(is_failure(outcome, status))
-        return due and self.standing.opened_at is None and not self.turning
+        return due and self.standing.opened_at is None and not self.changing
 
-    def begin_probe(self, delivery_id: str, *, next_at: float) -> None:
-        """This delivery probes the open breaker; the next one may at `next_at`."""
-        self.probe = delivery_id
-        self.standing = replace(self.standing, probe_at=next_at)
+    def begin_probe(self, delivery_id: str, *, opened_at: float | None) -> None:
+        """This delivery probes the breaker, which is open since then."""
+        self._probe = _Probe(delivery_id, opened_at)
 
-    def end_probe(self, delivery_id: str) -> bool:
-        """Whether this attempt was the probe, which is over."""
-        if delivery_id != self.probe:
-            return False
-        self.probe = None
+    def is_probe(self, delivery_id: str) -> bool:
+        """Whether this delivery probes the open breaker."""
+        return self._probe is not None and self._probe.delivery_id == delivery_id
+
+    def end_probe(self, delivery_id: str) -> float | None:
+        """The probe is over; the opening that it was for, None where this delivery was no probe."""
+        probe = self._probe
+        if probe is None or probe.delivery_id != delivery_id:
+            return None
+        self._probe = None
         self.bell.set()
-        return True
+        return probe.opened_at
 
     # What the journal and the configuration say.
 
-    def hold(self, until: float) -> None:
-        """Let nothing pass before; a hold only grows."""
-        self.held_until = max(self.held_until, until)
-
-    def turn(self, by: int) -> None:
-        """Begin (1) or end (-1) a change of the standing."""
-        self.turning += by
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """Let nothing pass while a change is on its way into the journal."""
+        self.changing += 1
         self._update()
-        if not self.turning:
-            self.bell.set()
+        try:
+            yield
+        finally:
+            self.changing -= 1
+            self._update()
+            if not self.changing:
+                self.bell.set()
 
-    def learn(self, standing: Standing) -> None:
-        """Take the journal's word; where something ended that kept deliveries back, they are due now."""
-        old, self.standing = self.standing, standing
-        was_held = old.held_until is not None and standing.held_until is None  # an operator ended it
-        if was_held:
-            self.held_until = 0.0
-        self.hold(standing.held_until or 0.0)
+    def apply(self, standing: Standing) -> bool:
+        """Go by the journal's answer, unless a newer one is known; whether it was taken.
+
+        Where something ended that kept deliveries back, they are due now.
+        """
+        old = self.standing
+        if standing.version < old.version:
+            return False
+        self.standing = standing
         self._update()
-        was_closed = old.opened_at is None or standing.opened_at is not None
-        if not was_closed:
+        if old.opened_at is not None and old.opened_at != standing.opened_at:
             self.breaker.failures = 0
-        if not was_closed or was_held or (old.paused_at is not None and standing.paused_at is None):
+            self._probe = None  # what was elected for another opening says nothing of this one
+        has_closed = old.opened_at is not None and standing.opened_at is None
+        was_held = old.held_until is not None and standing.held_until is None  # an operator ended it
+        if has_closed or was_held or (old.paused_at is not None and standing.paused_at is None):
             self.look()
         elif old.probe_at != standing.probe_at:
             self.bell.set()
-
-    def opened(self, now: float, *, probe_at: float) -> Standing:
-        """The standing with its breaker open."""
-        return replace(self.standing, opened_at=self.standing.opened_at or now, probe_at=probe_at)
+        return True
 
     def adopt(self, destination: Destination) -> None:
         """Take new limits at once; the slots in flight stay taken."""
@@ -264,29 +292,38 @@ class Gate:
             self.look()
         self.bell.set()
 
-    def take_share(self, share: Share, now: float) -> None:
-        """Take this node's part of the limits; what is owed of a rate stays owed."""
+    # What other nodes leave of the limits.
+
+    def take_share(self, share: Share, now: float, *, is_settled: bool) -> None:
+        """Take this node's part of the limits; what is owed of a rate stays owed.
+
+        A part that is smaller is taken at once, one that is larger where `is_settled`: all others go by
+        the same nodes, and none has more under way than its own part.
+        """
         old, self._share = self._share, share
+        self._is_settled = is_settled
+        before = (self.slots.concurrency, self.permits, self.turns)
         self._divide()
-        if (old.rank, old.nodes) == (share.rank, share.nodes):
-            return
-        if self.bucket is not None and self.destination.rate is not None:
+        is_other = (old.rank, old.nodes) != (share.rank, share.nodes)
+        if is_other and self.bucket is not None and self.destination.rate is not None:
             part = self.destination.rate / share.nodes
             self.bucket.change(rate=part, burst=_burst(part), now=now)
-        self.bell.set()
+        if is_other or before != (self.slots.concurrency, self.permits, self.turns):
+            self.bell.set()
+
+    def give_up_share(self) -> None:
+        """Begin nothing more: the others have not heard of this node yet, or may have taken it for gone."""
+        self.slots.concurrency = 0
 
     def _divide(self) -> None:
         share, limit = self._share, self.destination.concurrency
-        self.slots.concurrency = share.of(limit)
-        self.permits = not share.divides(limit)
-        self.turns = self.permits and share.nodes > 1
-        self._born_until = self._claim_from = 0.0
-        if not self.permits:
-            self._born_until = math.inf
-        elif self.turns:
-            self._claim_from = share.since
+        part = share.of(limit)
+        if self._is_settled:
+            self.slots.concurrency, self.permits = part, not share.divides(limit)
         else:
-            self._born_until = share.until
+            self.slots.concurrency = min(self.slots.concurrency, part)
+            self.permits = self.permits or not share.divides(limit)
+        self.turns = self.permits and share.nodes > 1
 
     def retire(self) -> None:
         """Let nothing more pass: the destination has left the configuration."""
@@ -294,11 +331,15 @@ class Gate:
         self._update()
         self.bell.set()
 
+    @property
+    def _held_until(self) -> float:
+        return self.standing.held_until or 0.0
+
     def _update(self) -> None:
         standing = self.standing
         self.shut = (
             self.retired
-            or self.turning > 0
+            or self.changing > 0
             or standing.paused_at is not None
             or standing.opened_at is not None
         )

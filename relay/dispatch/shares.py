@@ -1,66 +1,92 @@
-"""Which part of every limit this node takes: learnt from the journal, and told to the gates.
+"""Which part of every limit this node takes, so that all parts together are never more than the limit.
+
+A node that comes raises the number of the last change and takes nothing before all others have taken that
+change, and so have made room in their counts; nor where one of them still has more under way than its part
+is now. A node whose part grows, since another left, waits for the same. One whose part shrinks begins
+nothing before it has less under way than that.
 
 A limit that cannot be divided (a concurrency of 1, or one below the number of nodes) is kept by counting
 what other nodes own, in the transaction that claims. That sees all but what is born owned without a
-claim. So for such a destination deliveries are born owned only by a node that knows itself to be alone,
-and a node that comes claims nothing before all that believed so must have heard of it.
+claim; so for such a destination deliveries are born owned only by a node that is alone, and what was born
+before it heard of another is not begun but given back.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from relay.clock import Clock
 from relay.dispatch.gate import Gate
-from relay.errors import JournalUnavailable
-from relay.journal import Journal
+from relay.journal import Look, Peer
 from relay.limits import Share
-from relay.telemetry import Telemetry
 
-FRESH = 5.0
-"""Seconds for which a node may believe that nobody else came."""
+BLIND = 20.0
+"""Seconds after its last look at the journal in which a node begins nothing more before it looks again."""
 
-SETTLED = 10.0
-"""Seconds after which no node can still believe that this one is not there: `FRESH`, and the longest that
-an event which it planned before that may take into the journal."""
+_MARGIN = 1.0
+"""Seconds by which the clocks of two nodes may differ over `BLIND` seconds, and far more."""
 
-POLL = 1.0
-"""Seconds between two questions."""
+OLDER_LOOK_WITHIN = 10.0
+"""Seconds in which a node of an older Relay, which does not say so, has heard of another for sure."""
 
 
 class Shares:
-    """This node's share, asked for again and again; nothing is alone before it has asked."""
+    """This node's share; there is none before it has come."""
 
-    def __init__(self, *, journal: Journal, telemetry: Telemetry, clock: Clock) -> None:
-        self.share = Share(until=0.0)
-        self._journal = journal
-        self._telemetry = telemetry
-        self._clock = clock
+    def __init__(self, node: str) -> None:
+        self.share = Share(taken=False)
+        self._node = node
+        self._nodes: tuple[str, ...] = ()
+        self._change = 0
+        self._since = 0.0
+        self._is_settled = False
 
-    async def read(self, gates: Iterable[Gate]) -> None:
-        """Ask who lives, and tell the gates. Raises JournalUnavailable."""
-        asked_at = self._clock.now()
-        living = await self._journal.living()
-        now = self._clock.now()
-        # Who was away for long may have been given up by the others, and is new to them.
-        is_new = asked_at > self.share.until
-        self.share = Share(
-            rank=living.index(self._journal.node),
-            nodes=len(living),
-            since=now + SETTLED if is_new else self.share.since,
-            until=asked_at + FRESH,
-        )
+    @property
+    def is_settled(self) -> bool:
+        """Whether all gates have their whole part; else what others own must be looked at."""
+        return self._is_settled
+
+    def come(self, gates: Iterable[Gate]) -> None:
+        """Begin anew: the others have not heard of this node, or may have taken it for gone."""
+        self._nodes = ()
+        self._is_settled = False
         for gate in gates:
-            gate.take_share(self.share, now)
+            gate.give_up_share()
 
-    async def read_forever(self, gates: Mapping[str, Gate]) -> None:
-        """Ask every second, until cancelled."""
-        while True:
-            await asyncio.sleep(POLL)
-            try:
-                await self.read(tuple(gates.values()))
-            except JournalUnavailable:
-                continue
-            except Exception as error:  # noqa: BLE001 - as long as the node lives it must ask
-                self._telemetry.internal_error(where="shares", error=error)
+    def take(self, look: Look, gates: Iterable[Gate], now: float) -> None:
+        """Go by the nodes that live."""
+        nodes = tuple(peer.node for peer in look.peers)
+        if nodes != self._nodes:
+            self._nodes, self._change, self._since = nodes, look.change, now
+            self._is_settled = False
+        others = [peer for peer in look.peers if peer.node != self._node]
+        self.share = Share(
+            rank=nodes.index(self._node),
+            nodes=len(nodes),
+            taken=all(self._has_taken(peer, now) for peer in others),
+        )
+        settled = self._is_settled
+        self._is_settled = True
+        for gate in gates:
+            is_settled = settled or (self.share.taken and self._are_within(look, gate))
+            gate.take_share(self.share, now, is_settled=is_settled)
+            self._is_settled = self._is_settled and is_settled
+
+    def _has_taken(self, peer: Peer, now: float) -> bool:
+        """Whether another goes by these nodes, or begins nothing more before it does."""
+        waited = now - self._since
+        if not peer.answers:
+            return waited >= OLDER_LOOK_WITHIN
+        return peer.has_taken(self._change) or waited >= BLIND + _MARGIN
+
+    def _are_within(self, look: Look, gate: Gate) -> bool:
+        """Whether none of the others has more under way than its part."""
+        name, limit, nodes = gate.destination.name, gate.destination.concurrency, len(self._nodes)
+        if nodes == 1:
+            return True
+        if look.owned is None:
+            return False
+        return all(
+            look.owned.get((name, node), 0) <= Share(rank=rank, nodes=nodes).of(limit)
+            for rank, node in enumerate(self._nodes)
+            if node != self._node
+        )

@@ -1,20 +1,18 @@
 """Keeps gates and journal of one mind about pauses, breakers and holds, and tells each change once.
 
-What an attempt shows is written to the journal, from which other processes and the next start learn
-it; what others did there is learnt by asking again every second.
+What an attempt shows is decided by the journal's row and written there, in one transaction; the gate goes by
+the answer, as it does by what others wrote. A row counts its changes, so that an answer which is older than
+what the gate knows changes nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Iterable, Mapping
 
 from relay.clock import Clock
 from relay.dispatch.courier import Tried
 from relay.dispatch.gate import Gate
-from relay.errors import JournalUnavailable
-from relay.journal import Journal
+from relay.journal import Journal, StateChange
 from relay.limits import is_failure
 from relay.model import Delivery, Standing
 from relay.telemetry import Telemetry
@@ -40,41 +38,45 @@ class Standings:
         """The standing of any destination, in the configuration or not."""
         return self._known.get(name) or Standing(name=name)
 
-    async def read(self, gates: Iterable[Gate], *, tell: bool) -> None:
-        """Learn all standings anew; with `tell`, say what others changed. Raises JournalUnavailable."""
-        self._known = await self._journal.standings()
+    def take(self, standings: Mapping[str, Standing], gates: Iterable[Gate], *, tell: bool) -> None:
+        """Go by what the journal has; with `tell`, say what others changed."""
+        self._known = standings
         for gate in gates:
-            if not gate.turning:  # else the answer may be older than what is on its way
-                self._learn(gate, self.of(gate.destination.name), tell=tell)
+            self._apply(gate, self.of(gate.destination.name), tell=tell)
 
     async def note(self, gate: Gate, delivery: Delivery, tried: Tried) -> None:
-        """Draw from an attempt what it means for its destination; never raises JournalUnavailable.
+        """Write down what an attempt means for its destination, as soon as the journal takes it.
 
-        What cannot be written now will be shown by the next attempt as well.
+        Until then nothing passes the gate. Raises JournalUnavailable where the journal is closed before.
         """
-        result, verdict = tried.result, tried.verdict
-        is_probe = gate.end_probe(delivery.id)
+        result, verdict, name = tried.result, tried.verdict, gate.destination.name
+        opening = gate.end_probe(delivery.id)
         opens = not verdict.pauses and gate.count(result.outcome, result.status)
-        with contextlib.suppress(JournalUnavailable):
-            if verdict.holds_until is not None:
-                await self._hold(gate, verdict.holds_until)
-            if verdict.pauses:
-                await self._pause(gate, reason=f"HTTP {result.status}")
-            if opens:
-                await self._open(gate, error=result.error or result.outcome.value)
-            if is_probe and is_failure(result.outcome, result.status) is False:
-                await self._close(gate)
+        held_until = gate.standing.held_until or 0.0
+        if verdict.holds_until is not None and verdict.holds_until > held_until:
+            await self._change(
+                gate, self._journal.hold(name, until=verdict.holds_until, asked_at=tried.ended)
+            )
+        if verdict.pauses and gate.standing.paused_at is None:
+            reason = f"HTTP {result.status}"
+            await self._change(gate, self._journal.pause(name, reason=reason, asked_at=tried.ended))
+        policy = gate.breaker.policy
+        if opens and policy is not None:
+            probe_at = self._clock.now() + policy.cooldown
+            await self._change(
+                gate,
+                self._journal.open_breaker(name, probe_at=probe_at),
+                failures=gate.breaker.failures,
+                error=result.error or result.outcome.value,
+            )
+        if opening is not None and is_failure(result.outcome, result.status) is False:
+            await self._change(gate, self._journal.close_breaker(name, opened_at=opening))
 
     async def tend(self, gate: Gate) -> None:
         """Close a breaker that the file no longer has; bury what is too old behind one that stays open."""
         if gate.standing.opened_at is not None and gate.breaker.policy is None:
-            await self._close(gate)
+            await self._change(gate, self._journal.close_breaker(gate.destination.name))
         await self._bury(gate)
-
-    async def _close(self, gate: Gate) -> None:
-        """Whatever waits is due now."""
-        await self._journal.close_breaker(gate.destination.name)
-        self._learn(gate, replace(gate.standing, opened_at=None, probe_at=None), tell=True)
 
     async def _bury(self, gate: Gate) -> None:
         name, now = gate.destination.name, self._clock.now()
@@ -90,53 +92,30 @@ class Standings:
                 self._bury_at[name] = now + BURY_EVERY
                 return
 
-    async def _hold(self, gate: Gate, until: float) -> None:
-        if until > gate.held_until:
-            gate.hold(until)
-            await self._journal.hold(gate.destination.name, until=until)
+    async def _change(
+        self,
+        gate: Gate,
+        written: Awaitable[StateChange],
+        *,
+        failures: int | None = None,
+        error: str | None = None,
+    ) -> None:
+        with gate.change():
+            answer = await written
+            self._apply(gate, answer.standing, tell=True, failures=failures, error=error)
 
-    async def _pause(self, gate: Gate, *, reason: str) -> None:
-        if gate.standing.paused_at is not None:
-            return
-        with _turning(gate):
-            await self._journal.pause(gate.destination.name, reason=reason)
-            now = self._clock.now()
-            if gate.standing.paused_at is None:
-                self._learn(gate, replace(gate.standing, paused_at=now, pause_reason=reason), tell=True)
-
-    async def _open(self, gate: Gate, *, error: str) -> None:
-        policy = gate.breaker.policy
-        if policy is None:
-            return
-        probe_at = self._clock.now() + policy.cooldown
-        with _turning(gate):
-            await self._journal.open_breaker(gate.destination.name, probe_at=probe_at)
-            standing = gate.opened(self._clock.now(), probe_at=probe_at)
-            self._learn(gate, standing, tell=True, failures=gate.breaker.failures, error=error)
-
-    def _learn(
+    def _apply(
         self, gate: Gate, new: Standing, *, tell: bool, failures: int | None = None, error: str | None = None
     ) -> None:
         old = gate.standing
-        gate.learn(new)
-        if not tell:
+        if not gate.apply(new) or not tell:
             return
         name, told, now = gate.destination.name, self._telemetry, self._clock.now()
-        if old.opened_at is None and new.opened_at is not None:
-            told.breaker_opened(destination=name, failures=failures, error=error)
-        if old.opened_at is not None and new.opened_at is None:
+        if old.opened_at is not None and old.opened_at != new.opened_at:
             told.breaker_closed(destination=name, seconds=max(0.0, now - old.opened_at))
-        if old.paused_at is None and new.paused_at is not None:
-            told.destination_paused(destination=name, reason=new.pause_reason)
-        if old.paused_at is not None and new.paused_at is None:
+        if new.opened_at is not None and old.opened_at != new.opened_at:
+            told.breaker_opened(destination=name, failures=failures, error=error)
+        if old.paused_at is not None and old.paused_at != new.paused_at:
             told.destination_resumed(destination=name, seconds=max(0.0, now - old.paused_at))
-
-
-@contextlib.contextmanager
-def _turning(gate: Gate) -> Iterator[None]:
-    """Let nothing pass while a change is on its way into the journal."""
-    gate.turn(1)
-    try:
-        yield
-    finally:
-        gate.turn(-1)
+        if new.paused_at is not None and old.paused_at != new.paused_at:
+            told.destination_paused(destination=name, reason=new.pause_reason)

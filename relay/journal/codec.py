@@ -198,7 +198,23 @@ def read_standing(row: RowMapping | dict[str, Any]) -> Standing:
         opened_at=row["opened_at"],
         probe_at=row["probe_at"],
         held_until=row["held_until"],
+        resumed_at=row["resumed_at"],
+        version=row["version"],
     )
+
+
+def standing_values(value: Standing) -> dict[str, object]:
+    """What keeps a destination back, as columns by name."""
+    return {
+        "paused_at": value.paused_at,
+        "pause_reason": maybe_to_wire(value.pause_reason),
+        "paused_for": value.paused_for,
+        "opened_at": value.opened_at,
+        "probe_at": value.probe_at,
+        "held_until": value.held_until,
+        "resumed_at": value.resumed_at,
+        "version": value.version,
+    }
 
 
 def attempt_row(value: Attempt, *, fence: int) -> tuple[object, ...]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
+from relay.errors import JournalUnavailable
 from relay.journal import holding
 from relay.journal.standings import read_standings, standing_of
 from relay.journal.tx import Tx
-from relay.journal.values import Claim
+from relay.journal.values import Probe, StateChange
 from relay.model import Standing
 
 T = TypeVar("T")
@@ -31,35 +33,48 @@ class Destinations(ABC):
         """What keeps destinations back, by name; the others have no row yet."""
         return await self._do(lambda tx: read_standings(tx.connection))
 
-    async def pause(self, name: str, *, reason: str) -> bool:
-        """Stop all attempts at a destination until it is resumed; False when it was paused already."""
-        return await self._do(partial(holding.pause, name=name, reason=reason))
+    async def pause(self, name: str, *, reason: str, asked_at: float | None = None) -> StateChange:
+        """Stop all attempts at a destination until it is resumed; unchanged where it is paused already.
 
-    async def resume(self, name: str) -> int | None:
+        `asked_at`: when an attempt asked for that. Then it is done as soon as the journal takes it, unless
+        an operator has let the destination go on meanwhile.
+        """
+        work = partial(holding.pause, name=name, reason=reason, asked_at=asked_at)
+        return await self._do(work, keep=asked_at is not None)
+
+    async def resume(self, name: str) -> StateChange:
         """Make due now what waits for its next attempt, then end the pause, or the hold of a 429.
 
-        How many deliveries can go out now; None when nothing kept it back. The pause ends with the last
-        transaction: after a crash in between it is still paused.
+        With how many deliveries can go out now; unchanged where nothing kept it back. The pause ends with
+        the last transaction: after a crash in between it is still paused.
         """
-        if not await self._do(lambda tx: holding.is_stopped(standing_of(tx.connection, name), tx.now)):
-            return None
-        await self._make_due(name)
+        at = await self._do(lambda tx: standing_of(tx.connection, name))
+        if holding.is_stopped(at, self._now()):
+            await self._make_due(name)
         return await self._do(partial(holding.resume, name=name))
 
-    async def open_breaker(self, name: str, *, probe_at: float) -> bool:
-        """Stop all attempts but probes, the first of them at `probe_at`; False when it was open already."""
-        return await self._do(partial(holding.open_breaker, name=name, probe_at=probe_at))
+    async def open_breaker(self, name: str, *, probe_at: float) -> StateChange:
+        """Stop all attempts but probes, the first of them at `probe_at`; unchanged where it is open already.
 
-    async def close_breaker(self, name: str) -> bool:
-        """Let attempts go on, and make due now what waits for its next; False when it was closed already."""
-        closed = await self._do(partial(holding.close_breaker, name=name))
-        if closed:
-            await self._make_due(name)
+        Done as soon as the journal takes it.
+        """
+        return await self._do(partial(holding.open_breaker, name=name, probe_at=probe_at), keep=True)
+
+    async def close_breaker(self, name: str, *, opened_at: float | None = None) -> StateChange:
+        """Let attempts go on, and make due now what waits for its next; unchanged where it is closed already.
+
+        With `opened_at` only that opening ends, as soon as the journal takes it.
+        """
+        work = partial(holding.close_breaker, name=name, opened_at=opened_at)
+        closed = await self._do(work, keep=opened_at is not None)
+        if closed.changed:
+            with contextlib.suppress(JournalUnavailable):  # what is not made due goes at its own time
+                await self._make_due(name)
         return closed
 
     async def probe(
         self, name: str, *, next_probe_at: float, suspect: bool = False, room: int | None = None
-    ) -> list[Claim]:
+    ) -> Probe:
         """Where a probe of the open breaker is due, take one due delivery and set the time of the next.
 
         One node alone is elected. Without a due delivery nothing changes; one that is suspect is
@@ -69,9 +84,10 @@ class Destinations(ABC):
             partial(holding.probe, name=name, next_probe_at=next_probe_at, suspect=suspect, room=room)
         )
 
-    async def hold(self, name: str, *, until: float) -> None:
-        """Claim nothing for a destination until then; a longer hold stays."""
-        await self._do(partial(holding.hold, name=name, until=until))
+    async def hold(self, name: str, *, until: float, asked_at: float | None = None) -> StateChange:
+        """Claim nothing for a destination until then; a longer hold stays. `asked_at` as for a pause."""
+        work = partial(holding.hold, name=name, until=until, asked_at=asked_at)
+        return await self._do(work, keep=asked_at is not None)
 
     async def _make_due(self, name: str) -> None:
         since = self._now()

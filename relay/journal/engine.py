@@ -54,7 +54,7 @@ class Lease(Protocol):
 
 
 class Engine(Protocol):
-    """One writer's connection to a journal; all but `now` and `lease` in the writer's thread."""
+    """One writer's connection to a journal; all but `lease` in the writer's thread."""
 
     @property
     def dialect(self) -> sa.Dialect:
@@ -64,8 +64,8 @@ class Engine(Protocol):
     def folder(self) -> Path | None:
         """Where on this machine room is needed, if anywhere."""
 
-    def now(self) -> float | None:
-        """The database's clock, in Unix seconds; None where it has none of its own."""
+    def now(self, connection: sa.Connection) -> float | None:
+        """The time that the journal goes by, in Unix seconds; None where that is for this process to say."""
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Do the work in one transaction, committed and on disk when this returns; it may be done again."""
@@ -109,6 +109,9 @@ class View(Protocol):
 
     def alive(self, connection: sa.Connection) -> set[str]:
         """Which nodes live."""
+
+    def now(self, connection: sa.Connection) -> float:
+        """The time that the journal goes by, in Unix seconds."""
 
     def bytes(self, connection: sa.Connection) -> int:
         """How much room the journal takes."""

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from relay.journal import pace
 from relay.journal.codec import maybe_from_wire, to_wire
 from relay.journal.schema import (
+    ANSWERS_SINCE,
     DEAD,
     delivery,
     destination,
@@ -87,7 +88,7 @@ def read_status(connection: sa.Connection, *, alive: Collection[str], size: int)
     return Status(
         destinations=_destinations(connection, lines),
         sources=_sources(lines),
-        nodes=_nodes(connection, alive),
+        nodes=read_nodes(connection, alive),
         bytes=size,
     )
 
@@ -177,7 +178,8 @@ def _sources(lines: Collection[sa.Row[str, str, str, int, float]]) -> tuple[Sour
     return tuple(found)
 
 
-def _nodes(connection: sa.Connection, alive: Collection[str]) -> tuple[NodeStatus, ...]:
+def read_nodes(connection: sa.Connection, alive: Collection[str]) -> tuple[NodeStatus, ...]:
+    """The processes that serve, or died serving, the oldest first."""
     rows = connection.execute(sa.select(node).order_by(node.c.started_at))
     return tuple(
         NodeStatus(
@@ -190,6 +192,9 @@ def _nodes(connection: sa.Connection, alive: Collection[str]) -> tuple[NodeStatu
             config=row.config,
             reload=row.reload,
             config_error=maybe_from_wire(row.config_error),
+            change=row.change,
+            answers=row.tables >= ANSWERS_SINCE,
+            beat_at=row.beat_at,
         )
         for row in rows
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from relay.clock import uptime
 from relay.journal import nodes
 from relay.journal.files import Life, beside, is_alive
 from relay.journal.schema import node as _node
@@ -26,7 +27,7 @@ class FileLease:
     def register(self, connection: sa.Connection, now: float) -> None:
         """Make the row of a process that begins to serve."""
         if self._node is not None:
-            nodes.register(connection, node=self._node, now=now)
+            nodes.register(connection, node=self._node, now=now, clock=now - uptime())
 
     def is_due(self, now: float) -> bool:  # noqa: ARG002 - see Lease
         """Never."""
@@ -70,6 +71,16 @@ def living(connection: sa.Connection, path: Path) -> set[str]:
     """Which of the nodes that have a row hold their file."""
     rows = connection.execute(sa.select(_node.c.id))
     return {row.id for row in rows if is_alive(life_path(path, row.id))}
+
+
+def time_of(connection: sa.Connection, path: Path) -> float | None:
+    """The time that the processes which live on this file go by, on the machine that all of them share.
+
+    None where none lives, or none says so: then this machine's own is as good as any.
+    """
+    rows = connection.execute(sa.select(_node.c.id, _node.c.clock).where(_node.c.clock.is_not(None)))
+    clocks = {row.id: row.clock for row in rows if is_alive(life_path(path, row.id))}
+    return clocks[min(clocks)] + uptime() if clocks else None
 
 
 def life_path(path: Path, node: str) -> Path:

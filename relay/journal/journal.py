@@ -24,6 +24,7 @@ from relay.journal.values import (
     Claim,
     Entry,
     Hooks,
+    Look,
     Purged,
     Receipt,
     Rescued,
@@ -85,14 +86,12 @@ class Journal(Destinations):
         `node`, a fresh UUID's hex, in a process that owns deliveries and shows that it lives; none in
         a command. `create` makes an SQLite journal where there never was one and upgrades an older one; on
         PostgreSQL `relay journal upgrade` alone does that.
-        The clock is set by the database's where that has one.
+        The clock is set to the time that the journal goes by: the database's, or that of the processes which
+        serve the file.
         """
         engine = open_engine(url, create=create)
         lease: Lease | None = None
         try:
-            at = engine.now()
-            if at is not None:
-                clock.start_at(at)
             lease = engine.lease(node)
             journal = cls(
                 engine,
@@ -104,9 +103,8 @@ class Journal(Destinations):
                 append_timeout=append_timeout,
             )
             journal._writer.tally.backlog = engine.write(pending_by_destination)
-            if node is not None:
-                engine.write(partial(_begin, lease=lease, now=clock.now()))
-                lease.kept()
+            engine.write(partial(_begin, engine=engine, lease=lease, clock=clock))
+            lease.kept()
         except BaseException:
             if lease is not None:
                 lease.end()
@@ -190,6 +188,21 @@ class Journal(Destinations):
     async def living(self) -> Sequence[str]:
         """The nodes that live, this one among them, the oldest first."""
         return sorted(await self._do(self._lease.living))
+
+    async def join(self) -> int:
+        """Tell the other nodes of this one, which begins nothing of what they share before all know of it.
+
+        The number of the change that they have taken when they do.
+        """
+        return await self._do(nodes.join)
+
+    async def look(self, *, owned: bool) -> Look:
+        """What processes do and must do, of one moment; with `owned` how many deliveries each has."""
+        return await self._do(partial(nodes.look, living=self._lease.living, owned=owned))
+
+    async def note_change(self, change: int) -> None:
+        """Write down that this node goes by everything up to this change."""
+        await self._do(partial(nodes.note_change, change=change))
 
     async def release(
         self,
@@ -335,7 +348,14 @@ class Journal(Destinations):
         self._lease.end()
 
 
-def _begin(connection: sa.Connection, lease: Lease, now: float) -> None:
-    """Make the row of a process that begins to serve, unless the journal was given up just now."""
+def _begin(connection: sa.Connection, engine: Engine, lease: Lease, clock: Clock) -> None:
+    """Go by the journal's time, and make the row of a process that begins to serve.
+
+    Refused where the journal was given up just now. In one transaction: of two processes that begin at once
+    the second goes by the first one's time.
+    """
     tables.refuse_moved("the journal", tables.read_facts(connection))
-    lease.register(connection, now)
+    at = engine.now(connection)
+    if at is not None:
+        clock.start_at(at)
+    lease.register(connection, clock.now())

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 
 import sqlalchemy as sa
 
 import relay
-from relay.journal import claim, schema
+from relay.journal import claim, pace, schema
 from relay.journal.codec import maybe_to_wire
 from relay.journal.schema import meta
 from relay.journal.schema import node as _node
+from relay.journal.standings import read_standings
 from relay.journal.tx import Tx
+from relay.journal.values import Look, Peer
 
 _is_reload = meta.c.key == "reload"
+_is_change = meta.c.key == "change"
 
 
-def register(connection: sa.Connection, *, node: str, now: float, slot: int = 0) -> None:
-    """Make the row of a process that serves."""
+def register(
+    connection: sa.Connection, *, node: str, now: float, slot: int = 0, clock: float | None = None
+) -> None:
+    """Make the row of a process that serves; `clock` is its time less the machine's uptime."""
     connection.execute(
         sa.insert(_node).values(
             id=node,
@@ -28,6 +34,7 @@ def register(connection: sa.Connection, *, node: str, now: float, slot: int = 0)
             pid=os.getpid(),
             slot=slot,
             tables=schema.VERSION,
+            clock=clock,
         )
     )
 
@@ -57,3 +64,50 @@ def request_reload(tx: Tx) -> int:
 def reload_number(tx: Tx) -> int:
     """The number of the last request; 0 before the first."""
     return int(tx.connection.execute(sa.select(meta.c.value).where(_is_reload)).scalar_one())
+
+
+def announce(tx: Tx) -> int:
+    """Number a change of what processes must do: in the transaction that makes it, as its last statement."""
+    number = sa.cast(meta.c.value, sa.BigInteger) + 1
+    raised = sa.update(meta).where(_is_change).values(value=sa.cast(number, sa.Text)).returning(meta.c.value)
+    return int(tx.connection.execute(raised).scalar_one())
+
+
+def change_number(tx: Tx) -> int:
+    """The number of the last change."""
+    return int(tx.connection.execute(sa.select(meta.c.value).where(_is_change)).scalar_one())
+
+
+def join(tx: Tx) -> int:
+    """Number the coming of this node, which has begun nothing: it has taken all changes up to its own."""
+    number = announce(tx)
+    note_change(tx, change=number)
+    return number
+
+
+def note_change(tx: Tx, *, change: int) -> None:
+    """Write down that this node goes by everything up to this change."""
+    tx.connection.execute(sa.update(_node).where(_node.c.id == tx.node).values(change=change))
+
+
+def look(tx: Tx, *, living: Callable[[Tx], set[str]], owned: bool) -> Look:
+    """What processes do and must do.
+
+    The number is read first: whatever it stands for is in what is read after it, also where each statement
+    sees a newer state than the one before. What is owned is read last, after who has taken what.
+    """
+    change = change_number(tx)
+    alive = living(tx)
+    rows = tx.connection.execute(sa.select(_node.c.id, _node.c.change, _node.c.tables).order_by(_node.c.id))
+    peers = tuple(
+        Peer(node=row.id, change=row.change, answers=row.tables >= schema.ANSWERS_SINCE)
+        for row in rows
+        if row.id in alive
+    )
+    standings = read_standings(tx.connection)
+    return Look(
+        change=change,
+        peers=peers,
+        standings=standings,
+        owned=pace.owned(tx.connection) if owned else None,
+    )

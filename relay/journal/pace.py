@@ -41,3 +41,12 @@ def in_flight(connection: sa.Connection) -> dict[str, int]:
     """How many deliveries of each destination are owned; those of none are left out."""
     owned = sa.select(delivery.c.destination, sa.func.count().label("number")).where(is_owned)
     return {row.destination: row.number for row in connection.execute(owned.group_by(delivery.c.destination))}
+
+
+def owned(connection: sa.Connection) -> dict[tuple[str, str], int]:
+    """How many deliveries of each destination each node owns, by destination and node."""
+    columns = (delivery.c.destination, delivery.c.owner)
+    rows = connection.execute(
+        sa.select(*columns, sa.func.count().label("number")).where(is_owned).group_by(*columns)
+    )
+    return {(row.destination, row.owner): row.number for row in rows}

@@ -24,7 +24,7 @@ from relay.errors import JournalRefused, JournalUnavailable
 from relay.journal.engine import words_of
 from relay.journal.postgres_figures import bytes_in_use, bytes_on_disk
 from relay.journal.postgres_transactions import oldest_transactions
-from relay.journal.row_lease import SERVER_TIME, RowLease, living
+from relay.journal.row_lease import RowLease, living, server_time
 from relay.journal.values import Pin
 from relay.journal.watchdog import Watchdog
 
@@ -165,9 +165,9 @@ class PostgresEngine:
         """None: the journal's room is the server's, who says when there is none."""
         return None
 
-    def now(self) -> float | None:
+    def now(self, connection: sa.Connection) -> float | None:
         """The server's clock."""
-        return self.write(lambda connection: float(connection.scalar(sa.select(SERVER_TIME)) or 0.0))
+        return server_time(connection)
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Do the work in one transaction; again, where another one stood in its way."""
@@ -290,6 +290,10 @@ class PostgresView:
     def alive(self, connection: sa.Connection) -> set[str]:
         """Which nodes have renewed their row lately."""
         return living(connection)
+
+    def now(self, connection: sa.Connection) -> float:
+        """The server's clock."""
+        return server_time(connection)
 
     def bytes(self, connection: sa.Connection) -> int:
         """Tables and indexes."""

@@ -11,12 +11,12 @@ from relay.journal import pace, query
 from relay.journal.codec import maybe_from_wire, read_attempt, read_delivery, read_event, to_wire
 from relay.journal.conservation import read_ledger
 from relay.journal.engine import View
-from relay.journal.figures import read_status, view_lane
+from relay.journal.figures import read_nodes, read_status, view_lane
 from relay.journal.opening import open_view
 from relay.journal.purging import Early, count_early
 from relay.journal.schema import attempt, delivery, event
 from relay.journal.standings import standing_of
-from relay.journal.values import Filter, LaneView, Ledger, Pin, Status
+from relay.journal.values import Filter, LaneView, Ledger, NodeStatus, Pin, Status
 from relay.model import Attempt, Delivery, Event, Standing
 
 _EVERYTHING = Filter()
@@ -129,6 +129,16 @@ class Reader:
         with self._view.reading() as connection:
             size = self._view.bytes(connection)
             return read_status(connection, alive=self._view.alive(connection), size=size)
+
+    def now(self) -> float:
+        """The time that the journal goes by, and all due times with it; no wall clock."""
+        with self._view.reading() as connection:
+            return self._view.now(connection)
+
+    def nodes(self) -> tuple[NodeStatus, ...]:
+        """The processes that serve, or died serving; cheap enough to be asked again and again."""
+        with self._view.reading() as connection:
+            return read_nodes(connection, self._view.alive(connection))
 
     def delivered_per_second(self, now: float) -> Mapping[str, float]:
         """How many deliveries each destination took a second lately; those that took none are left out."""

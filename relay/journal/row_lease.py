@@ -143,3 +143,8 @@ def living(connection: sa.Connection) -> set[str]:
     """Which nodes have renewed their row lately, by the server's clock."""
     rows = connection.execute(sa.select(_node.c.id).where(_node.c.beat_at > SERVER_TIME - SILENT))
     return {row.id for row in rows}
+
+
+def server_time(connection: sa.Connection) -> float:
+    """The server's clock, in Unix seconds."""
+    return connection.execute(sa.select(SERVER_TIME)).scalar_one()

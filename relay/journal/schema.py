@@ -10,13 +10,16 @@ import sqlalchemy as sa
 
 from relay.model import SUSPECT_AFTER
 
-VERSION = 2
+VERSION = 3
 """The version of the tables that this program writes."""
 
 OLDEST_USABLE = 2
 """The oldest program version that may use a journal of `VERSION`."""
 
-REVISION = "0002"
+ANSWERS_SINCE = 3
+"""The first version of the tables whose program writes which change it has taken."""
+
+REVISION = "0003"
 """The alembic revision that belongs to `VERSION`."""
 
 metadata = sa.MetaData()
@@ -216,6 +219,10 @@ destination = sa.Table(
     sa.Column("opened_at", sa.Double),
     sa.Column("probe_at", sa.Double),
     sa.Column("held_until", sa.Double),
+    # Raised by every change of what keeps it back, so that an old read never passes for a newer one.
+    sa.Column("version", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    # What attempts asked for before an operator let it go on is over.
+    sa.Column("resumed_at", sa.Double),
 )
 
 # A lane has a row while something stands in it; the row is its lock. `tail` is the last place that
@@ -252,4 +259,8 @@ node = sa.Table(
     # On a shared database: how often it has shown that it lives, and when last by the database's clock.
     sa.Column("beats", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("beat_at", sa.Double),
+    # The last change (`meta`) that it has taken; none before it has looked, and it begins nothing before.
+    sa.Column("change", sa.BigInteger),
+    # Its time less this machine's uptime, by which all who share a file on it go.
+    sa.Column("clock", sa.Double),
 )

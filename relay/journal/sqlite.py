@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from relay.errors import JournalUnavailable
 from relay.journal.engine import words_of
-from relay.journal.file_lease import FileLease, living
+from relay.journal.file_lease import FileLease, living, time_of
 from relay.journal.files import FileLock, LockTimeout, beside
 from relay.journal.mark import Mark
 from relay.journal.schema import node
@@ -125,9 +125,9 @@ class SqliteEngine:
         """Where the file is."""
         return self.path.parent
 
-    def now(self) -> float | None:
-        """None: the database goes by this machine's clock."""
-        return None
+    def now(self, connection: sa.Connection) -> float | None:
+        """The time of those who serve it, which the wall clock no longer sets; None where nobody does."""
+        return time_of(connection, self.path)
 
     @property
     def dialect(self) -> sa.Dialect:
@@ -281,6 +281,11 @@ class SqliteView:
     def alive(self, connection: sa.Connection) -> set[str]:
         """Which nodes hold their file."""
         return living(connection, self._path)
+
+    def now(self, connection: sa.Connection) -> float:
+        """The time of those who serve it; the wall clock's where nobody does."""
+        at = time_of(connection, self._path)
+        return time.time() if at is None else at
 
     def bytes(self, connection: sa.Connection) -> int:  # noqa: ARG002 - see View
         """The file and its log."""

@@ -17,9 +17,10 @@ def read_standings(connection: sa.Connection) -> dict[str, Standing]:
     return {row["name"]: read_standing(row) for row in rows}
 
 
-def standing_of(connection: sa.Connection, name: str) -> Standing:
-    """What is known of one destination."""
-    row = connection.execute(_STANDING, {"b_name": name}).mappings().first()
+def standing_of(connection: sa.Connection, name: str, *, lock: bool = False) -> Standing:
+    """What is known of one destination; with `lock` nobody else changes it before this transaction ends."""
+    statement = _STANDING.with_for_update() if lock else _STANDING
+    row = connection.execute(statement, {"b_name": name}).mappings().first()
     return Standing(name=name) if row is None else read_standing(row)
 
 

@@ -111,7 +111,7 @@ def upgrade(connection: sa.Connection) -> None:
         "oldest": str(schema.OLDEST_USABLE),
     }
     there = {row.key for row in connection.execute(sa.select(schema.meta.c.key))}
-    first = {"id": uuid.uuid4().hex, "probed_at": "0", "reload": "0"}
+    first = {"id": uuid.uuid4().hex, "probed_at": "0", "reload": "0", "change": "0"}
     for key, value in (first | wanted).items():
         if key not in there:
             connection.execute(sa.insert(schema.meta).values(key=key, value=value))

@@ -111,6 +111,64 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateChange:
+    """The answer to a change of what keeps a destination back.
+
+    changed   whether it was made; False where the row said otherwise
+    standing  the destination's state afterwards, whoever made it so
+    number    the change that processes have taken when they go by this state; None where nobody waits for it
+    due       deliveries with a due time, after a `resume`
+    """
+
+    changed: bool
+    standing: Standing
+    number: int | None = None
+    due: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """The delivery that probes an open breaker, where one was elected, and the state by which it was."""
+
+    claims: list[Claim]
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A process that lives.
+
+    change   the last change that it has taken; None before it has looked, and it begins nothing before
+    answers  whether its program writes that; one of an older Relay does not
+    """
+
+    node: str
+    change: int | None
+    answers: bool
+
+    def has_taken(self, change: int) -> bool:
+        """Whether it goes by this change, as far as it says so."""
+        return self.answers and (self.change is None or self.change >= change)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What processes do and must do, of one moment; `change` is no newer than the rest.
+
+    change     the number of the last change
+    peers      the processes that live, this one among them, the oldest first
+    standings  what keeps destinations back, by name; the others have no row yet
+    owned      how many deliveries of a destination each process owns, by destination and process, where
+               that was asked for
+    """
+
+    change: int
+    peers: tuple[Peer, ...]
+    standings: Mapping[str, Standing]
+    owned: Mapping[tuple[str, str], int] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rescued:
     """A delivery taken from an owner that is gone or forgot it; `dead` when it is poison."""
 
@@ -217,6 +275,9 @@ class NodeStatus:
     config        the digest of the configuration that it has in force
     reload        the last request to take the file anew that it saw through
     config_error  why it did not take the file then
+    change        the last change of what processes must do that it has taken; None before it has looked
+    answers       whether its program writes that; one of an older Relay does not
+    beat_at       when it last renewed its row, by the database's clock; None on a file
     """
 
     id: str
@@ -228,6 +289,9 @@ class NodeStatus:
     config: str | None
     reload: int | None
     config_error: str | None
+    change: int | None
+    answers: bool
+    beat_at: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -204,7 +204,7 @@ def locked(url: str) -> Iterator[None]:
             other.execute("BEGIN IMMEDIATE")
         else:
             other.execute("BEGIN")
-            other.execute("LOCK TABLE event, delivery, ledger, meta IN SHARE MODE")
+            other.execute("LOCK TABLE event, delivery, ledger, meta, destination IN SHARE MODE")
         yield
         other.execute("ROLLBACK")
 

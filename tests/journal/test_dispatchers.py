@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -65,6 +66,13 @@ async def accept(bench: Bench, number: int) -> Delivery:
     return delivery
 
 
+async def share(*nodes: Bench) -> None:
+    """Wait until each has its part of the limits, and nothing is due."""
+    for bench in nodes:
+        await until(partial(bench.dispatcher.reserve, "one"))
+        bench.dispatcher.unreserve("one")
+
+
 async def all_done(url: str, *, within: float) -> None:
     """Wait until nothing is pending."""
     with Reader.open(url) as reader:
@@ -108,6 +116,7 @@ async def test_a_lane_keeps_its_order_over_nodes(engine: str, tmp_path: Path) ->
         node(engine, configuration, downstream.take) as first,
         node(engine, configuration, downstream.take) as second,
     ):
+        await share(first, second)
         lanes: dict[str, list[str]] = {"a": [], "b": [], "c": []}
         for number in range(60):
             bench, lane = (first, second)[number % 2], "abc"[number % 3]
@@ -133,8 +142,7 @@ async def test_an_open_breaker_is_open_for_all_and_probed_by_one(engine: str, tm
         return httpx.Response(200 if is_up else 503)
 
     async with node(engine, configuration, answer) as first, node(engine, configuration, answer) as second:
-        await until(lambda: first.dispatcher.reserve("one"))
-        first.dispatcher.unreserve("one")
+        await share(first, second)
         for number in range(3):
             await accept(first, number)
         assert len(first.sent) == 3
@@ -179,12 +187,11 @@ async def test_what_a_silent_node_has_in_its_hands_is_not_tried(engine: str, tmp
     async with node(engine, loaded(tmp_path, "one"), ok) as bench:
         now = bench.clock.now()
         late = bench.clock
-        await until(lambda: bench.dispatcher.reserve("one"))
+        await until(partial(bench.dispatcher.reserve, "one"))
         delivery = await bench.store(1, "one", owner=bench.journal.node, fence=1, attempts=1)
         late.start_at(now + 60)
-        starts = bench.journal.may_start(late.now())
         await bench.dispatcher.run(event_of(1), (delivery,))
-        assert bool(bench.sent) == starts == engine.startswith("sqlite")
+        assert not bench.sent
         late.start_at(now)
         bench.dispatcher.wake("one")
         await all_done(engine, within=30)

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from relay.cli.app import app
-from relay.journal import Finding, Journal, examine, sqlite_health
+from relay.journal import Finding, Journal, examine, schema, sqlite_health
 from tests.journal.making import StillClock, by_hand, make_entry, only, opened, path_of
 from tests.support.databases import Databases
 from tests.support.http import free_port
@@ -45,7 +45,7 @@ async def test_a_journal_that_is_well_says_so(engine: str) -> None:
     findings = examine(engine)
     assert set(wrong(findings)) <= {"settings"}
     assert "nobody serves" in about(findings, "node")[-1].says
-    assert "tables of version 2" in about(findings, "version")[0].says
+    assert f"tables of version {schema.VERSION}" in about(findings, "version")[0].says
 
 
 async def test_books_that_do_not_balance_are_told(engine: str) -> None:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
-from relay.journal import Journal, Reader, holding
+from relay.journal import Journal, Reader, StateChange, holding
 from relay.model import DeliveryState, Standing
-from tests.journal.making import NOW, StillClock, make_entry, make_laned, make_settlement, opened
+from tests.journal.making import (
+    NOW,
+    StillClock,
+    Told,
+    locked,
+    make_entry,
+    make_laned,
+    make_settlement,
+    opened,
+)
 
 
 async def wait_for_later(journal: Journal, number: int, *, due_at: float = NOW + 3600) -> None:
@@ -22,11 +33,11 @@ async def wait_for_later(journal: Journal, number: int, *, due_at: float = NOW +
 async def test_a_paused_destination_is_left_alone(journal: Journal, reader: Reader) -> None:
     """Nothing of it is claimed, suspect or not; others go on; the ledger says what is waited for."""
     await journal.append(make_entry("billing", "other"))
-    assert await journal.pause("billing", reason="operator")
-    assert not await journal.pause("billing", reason="again")
+    assert (await journal.pause("billing", reason="operator")).changed
+    assert not (await journal.pause("billing", reason="again")).changed
     assert await journal.claim("billing", 9) == await journal.claim("billing", 9, suspect=True) == []
     assert len(await journal.claim("other", 9)) == 1
-    at = Standing(name="billing", paused_at=NOW, pause_reason="operator")
+    at = Standing(name="billing", paused_at=NOW, pause_reason="operator", version=1)
     assert await journal.standings() == {"billing": at}
     assert reader.standing("billing") == reader.status().destinations[0].standing == at
     assert reader.standing("other") == Standing(name="other")
@@ -38,8 +49,8 @@ async def test_a_pause_stops_ages_and_makes_all_due_at_its_end(journal: Journal,
     await wait_for_later(journal, holding.BATCH + 1)
     await journal.pause("billing", reason="HTTP 410")
     clock.at += 100
-    assert await journal.resume("billing") == holding.BATCH + 1
-    assert await journal.resume("billing") is None
+    assert (await journal.resume("billing")).due == holding.BATCH + 1
+    assert not (await journal.resume("billing")).changed
     at = (await journal.standings())["billing"]
     assert (at.paused_at, at.pause_reason, at.paused_for, at.time(clock.at)) == (None, None, 100, NOW)
     claims = await journal.claim("billing", 2 * holding.BATCH)
@@ -73,7 +84,7 @@ async def test_a_resume_that_is_cut_short_leaves_the_pause(
     await journal._do(lambda tx: holding.make_due(tx, "billing", since=clock.at))  # its first batch
     with opened(engine, clock=clock) as other:
         assert await other.claim("billing", 9) == []
-        assert await other.resume("billing") == holding.BATCH + 1
+        assert (await other.resume("billing")).due == holding.BATCH + 1
         assert len(await other.claim("billing", 2 * holding.BATCH)) == holding.BATCH + 1
 
 
@@ -83,12 +94,13 @@ async def test_a_resume_ends_a_hold(journal: Journal, clock: StillClock) -> None
     await journal.hold("billing", until=NOW + 3600)
     clock.at += 10
     assert await journal.claim("billing", 9) == []
-    assert await journal.resume("billing") == 2
-    assert (await journal.standings())["billing"] == Standing(name="billing")
+    assert (await journal.resume("billing")).due == 2
+    at = Standing(name="billing", resumed_at=clock.at, version=2)
+    assert (await journal.standings())["billing"] == at
     assert len(await journal.claim("billing", 9)) == 2
     await journal.hold("billing", until=clock.at + 1)
     clock.at += 2
-    assert await journal.resume("billing") is None
+    assert not (await journal.resume("billing")).changed
 
 
 async def test_a_resume_leaves_lanes_in_their_order(journal: Journal) -> None:
@@ -96,7 +108,7 @@ async def test_a_resume_leaves_lanes_in_their_order(journal: Journal) -> None:
     for _ in range(3):
         await journal.append(make_laned())
     await journal.pause("billing", reason="operator")
-    assert await journal.resume("billing") == 1
+    assert (await journal.resume("billing")).due == 1
     assert len(await journal.claim("billing", 9)) == 1
 
 
@@ -106,21 +118,21 @@ async def test_an_open_breaker_lets_nothing_but_probes_through(
     """One delivery when the time has come, then none until the next time."""
     for _ in range(2):
         await journal.append(make_entry("billing"))
-    assert await journal.open_breaker("billing", probe_at=NOW + 30)
-    assert not await journal.open_breaker("billing", probe_at=NOW + 99)
+    assert (await journal.open_breaker("billing", probe_at=NOW + 30)).changed
+    assert not (await journal.open_breaker("billing", probe_at=NOW + 99)).changed
     assert await journal.claim("billing", 9) == []
-    assert await journal.probe("billing", next_probe_at=NOW + 60) == []
+    assert (await journal.probe("billing", next_probe_at=NOW + 60)).claims == []
     assert reader.ledger(now=NOW).waiting == {"breaker": 2}
     clock.at += 30
-    assert len(await journal.probe("billing", next_probe_at=NOW + 60)) == 1
-    assert await journal.probe("billing", next_probe_at=NOW + 60) == []
+    assert len((await journal.probe("billing", next_probe_at=NOW + 60)).claims) == 1
+    assert (await journal.probe("billing", next_probe_at=NOW + 60)).claims == []
     at = reader.standing("billing")
     assert (at.opened_at, at.probe_at) == (NOW, NOW + 60)
     clock.at += 30
     await journal.pause("billing", reason="operator")
-    assert await journal.probe("billing", next_probe_at=NOW + 90) == []
+    assert (await journal.probe("billing", next_probe_at=NOW + 90)).claims == []
     await journal.resume("billing")
-    assert len(await journal.probe("billing", next_probe_at=NOW + 90)) == 1
+    assert len((await journal.probe("billing", next_probe_at=NOW + 90)).claims) == 1
 
 
 async def test_of_many_nodes_one_probes(journal: Journal, engine: str, clock: StillClock) -> None:
@@ -131,17 +143,17 @@ async def test_of_many_nodes_one_probes(journal: Journal, engine: str, clock: St
     with opened(engine, clock=clock) as other:
         nodes = (journal, other) * 5
         probes = await asyncio.gather(*(node.probe("billing", next_probe_at=NOW + 30) for node in nodes))
-    assert sum(len(claims) for claims in probes) == 1
+    assert sum(len(one.claims) for one in probes) == 1
 
 
 async def test_a_probe_without_a_delivery_is_not_spent(journal: Journal, clock: StillClock) -> None:
     """The first that comes is the probe; nothing is probed where no breaker is open."""
-    assert await journal.probe("billing", next_probe_at=NOW + 30) == []
+    assert (await journal.probe("billing", next_probe_at=NOW + 30)).claims == []
     await journal.open_breaker("billing", probe_at=NOW)
-    assert await journal.probe("billing", next_probe_at=NOW + 30) == []
+    assert (await journal.probe("billing", next_probe_at=NOW + 30)).claims == []
     assert (await journal.standings())["billing"].probe_at == NOW
     await journal.append(make_entry("billing"))
-    assert len(await journal.probe("billing", next_probe_at=NOW + 30)) == 1
+    assert len((await journal.probe("billing", next_probe_at=NOW + 30)).claims) == 1
 
 
 async def test_a_breaker_that_closes_makes_all_due(journal: Journal, clock: StillClock) -> None:
@@ -149,10 +161,10 @@ async def test_a_breaker_that_closes_makes_all_due(journal: Journal, clock: Stil
     await wait_for_later(journal, holding.BATCH + 1)
     await journal.open_breaker("billing", probe_at=NOW)
     clock.at += 50
-    assert await journal.close_breaker("billing")
-    assert not await journal.close_breaker("billing")
+    assert (await journal.close_breaker("billing")).changed
+    assert not (await journal.close_breaker("billing")).changed
     assert len(await journal.claim("billing", 2 * holding.BATCH)) == holding.BATCH + 1
-    assert (await journal.standings())["billing"] == Standing(name="billing")
+    assert (await journal.standings())["billing"] == Standing(name="billing", version=2)
 
 
 async def test_a_hold_ends_by_itself_and_the_longest_counts(
@@ -166,7 +178,7 @@ async def test_a_hold_ends_by_itself_and_the_longest_counts(
     clock.at += 19
     assert await journal.claim("billing", 9) == []
     await journal.open_breaker("billing", probe_at=NOW)
-    assert await journal.probe("billing", next_probe_at=NOW + 30) == []
+    assert (await journal.probe("billing", next_probe_at=NOW + 30)).claims == []
     await journal.close_breaker("billing")
     clock.at += 1
     assert reader.ledger(now=clock.at).waiting == {"due_now": 1}
@@ -196,3 +208,73 @@ async def test_a_standing_outlives_the_process(
         assert await other.standings() == await journal.standings()
         await other.append(make_entry("billing"))
         assert await other.claim("billing", 1) == []
+
+
+async def test_every_change_is_counted_and_what_changes_nothing_is_not(journal: Journal) -> None:
+    """So that of two answers of the journal anybody can tell which is the newer."""
+    changes: tuple[Callable[[str], Awaitable[StateChange]], ...] = (
+        partial(journal.pause, reason="operator"),
+        partial(journal.hold, until=NOW + 60),
+        partial(journal.open_breaker, probe_at=NOW),
+        journal.close_breaker,
+        journal.resume,
+    )
+    for version, change in enumerate(changes, 1):
+        for changed in (True, False):
+            answer = await change("billing")
+            assert (answer.changed, answer.standing.version) == (changed, version)
+            assert answer.standing == (await journal.standings())["billing"]
+    await journal.append(make_entry("billing"))
+    await journal.open_breaker("billing", probe_at=NOW)
+    for version in (7, 7):
+        probe = await journal.probe("billing", next_probe_at=NOW + 30)
+        assert (probe.standing.version, probe.standing.probe_at) == (version, NOW + 30)
+
+
+async def test_a_probe_closes_the_opening_that_it_was_elected_for(
+    journal: Journal, clock: StillClock
+) -> None:
+    """A newer one stays: what is true of the destination now is for another probe to find out."""
+    await journal.open_breaker("billing", probe_at=NOW)
+    await journal.close_breaker("billing")
+    clock.at += 1
+    newer = await journal.open_breaker("billing", probe_at=NOW)
+    late = await journal.close_breaker("billing", opened_at=NOW)
+    assert not late.changed
+    assert late.standing == newer.standing
+    assert (await journal.close_breaker("billing", opened_at=NOW + 1)).changed
+
+
+@pytest.mark.parametrize("ask", ["hold", "pause"])
+async def test_what_was_asked_before_a_resume_is_over(journal: Journal, clock: StillClock, ask: str) -> None:
+    """However late it is written, as after an outage; what is asked after it counts."""
+
+    async def ask_for(at: float) -> StateChange:
+        if ask == "hold":
+            return await journal.hold("billing", until=NOW + 3600, asked_at=at)
+        return await journal.pause("billing", reason="HTTP 410", asked_at=at)
+
+    await journal.pause("billing", reason="operator")
+    clock.at += 10
+    await journal.resume("billing")
+    assert not (await ask_for(NOW + 9)).changed
+    assert await journal.claim("billing", 1) == []
+    assert (await ask_for(NOW + 10)).changed
+    assert (await journal.pause("other", reason="operator")).changed
+
+
+async def test_what_an_attempt_shows_is_written_when_the_journal_takes_it(
+    journal: Journal, engine: str, hooks: Told
+) -> None:
+    """An outage in between loses neither a hold nor an opening, and they come before anything is claimed."""
+    await journal.append(make_entry("billing"))
+    with locked(engine):
+        asked = [
+            asyncio.ensure_future(journal.hold("billing", until=NOW + 60, asked_at=NOW)),
+            asyncio.ensure_future(journal.open_breaker("billing", probe_at=NOW)),
+        ]
+        async with asyncio.timeout(30):
+            while not hooks.troubles:  # noqa: ASYNC110 - the writer's thread rings no bell here
+                await asyncio.sleep(0.01)
+    assert [one.changed for one in await asyncio.gather(*asked)] == [True, True]
+    assert await journal.claim("billing", 1) == []

@@ -140,7 +140,7 @@ class Play:
             case "open":
                 await self.journal.open_breaker("one", probe_at=self.clock.at)
             case "probe":
-                self.held += await self.journal.probe("one", next_probe_at=self.clock.at)
+                self.held += (await self.journal.probe("one", next_probe_at=self.clock.at)).claims
             case "close":
                 await self.journal.close_breaker("one")
             case _:

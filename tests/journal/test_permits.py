@@ -93,11 +93,11 @@ async def test_a_probe_needs_a_permit(nodes: tuple[Journal, ...]) -> None:
     await fill(first, 2)
     (held,) = await first.claim("billing", 1, room=1)
     await first.open_breaker("billing", probe_at=NOW)
-    assert await second.probe("billing", next_probe_at=NOW + 30, room=1) == []
+    assert (await second.probe("billing", next_probe_at=NOW + 30, room=1)).claims == []
     assert (await second.standings())["billing"].probe_at == NOW
     await first.settle(make_settlement(held.delivery))
-    assert len(await second.probe("billing", next_probe_at=NOW + 30, room=1)) == 1
-    assert await first.probe("billing", next_probe_at=NOW + 30, room=1) == []
+    assert len((await second.probe("billing", next_probe_at=NOW + 30, room=1)).claims) == 1
+    assert (await first.probe("billing", next_probe_at=NOW + 30, room=1)).claims == []
 
 
 @only("postgresql", "a node's silence is told by its row there")

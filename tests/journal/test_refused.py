@@ -114,15 +114,15 @@ def test_another_journal_in_its_place_is_refused(used: str, tmp_path: Path) -> N
 def test_a_journal_too_new_is_refused(used: str) -> None:
     """Its own mark of the oldest version that may use it decides."""
     with by_hand(used) as other:
-        other.execute("UPDATE meta SET value = '3' WHERE key = 'oldest'")
+        other.execute("UPDATE meta SET value = '9' WHERE key = 'oldest'")
     refused(used, "newer Relay")
 
 
 def test_a_newer_journal_that_allows_it_is_used(used: str) -> None:
     """An older program runs beside newer nodes, and upgrades nothing."""
     with by_hand(used) as other:
-        other.execute("UPDATE meta SET value = '3' WHERE key = 'version'")
-        other.execute("UPDATE alembic_version SET version_num = '0003'")
+        other.execute("UPDATE meta SET value = '9' WHERE key = 'version'")
+        other.execute("UPDATE alembic_version SET version_num = '0009'")
     with opened(used) as journal:
         asyncio.run(journal.append(make_entry("billing")))
 

@@ -121,4 +121,4 @@ def test_an_older_program_refuses_it_then(first: str) -> None:
         pass
     with by_hand(first) as connection:
         facts = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-    assert (facts["id"], facts["version"], facts["oldest"]) == ("first", "2", "2")
+    assert (facts["id"], facts["version"], facts["oldest"]) == ("first", "3", "2")

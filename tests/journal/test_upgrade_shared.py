@@ -61,7 +61,7 @@ def test_an_empty_database_is_made_a_journal_once(empty: str) -> None:
         thread.start()
     for thread in asking:
         thread.join()
-    assert sorted(found, key=str) == [(2, 2), (2, 2), (2, 2), (None, 2)]
+    assert sorted(found, key=str) == [(3, 3), (3, 3), (3, 3), (None, 3)]
     with by_hand(empty) as connection:
         assert connection.execute("SELECT count(*) FROM meta WHERE key = 'id'").fetchall() == [(1,)]
 

@@ -172,7 +172,7 @@ class Steps:
             case "limit":
                 self.gate.adopt(destination(concurrency=number))
             case "nodes":
-                self.gate.take_share(Share(rank=0, nodes=number), NOW)
+                self.gate.take_share(Share(rank=0, nodes=number), NOW, is_settled=number != 2)
             case "waiting":
                 for _ in range(number):
                     self.gate.note_waiting()

@@ -18,8 +18,10 @@ from relay import config
 from relay.clock import Clock
 from relay.config import Configuration
 from relay.dispatch import Courier, Dispatcher
+from relay.dispatch.gate import Gate
 from relay.egress import Egress
 from relay.journal import Entry, Journal
+from relay.limits import Share
 from relay.model import Decision, Delivery, Event, Outcome, Standing
 from relay.telemetry import Telemetry
 
@@ -259,7 +261,9 @@ async def test_a_pause_stops_the_clock_of_max_age(journal: Journal, tmp_path: Pa
         destination, now = configuration.destinations["one"], bench.clock.now()
 
         async def tried(standing: Standing) -> tuple[Outcome, Decision, float | None]:
-            made = await bench.courier.attempt(event_of(1), delivery, destination, standing)
+            gate = Gate(destination, standing, Share())
+            made = await bench.courier.attempt(event_of(1), delivery, gate, lambda: True)
+            assert made is not None
             return made.result.outcome, made.verdict.decision, made.verdict.due_at
 
         assert (await tried(Standing(name="one")))[:2] == (Outcome.EXPIRED, Decision.DEAD)

@@ -78,7 +78,7 @@ def test_nobody_passes_while_the_destination_is_held_back(standing: Standing) ->
     one = gate(standing)
     assert not one.admit(NOW)
     assert not one.admit_before_others(NOW)
-    one.learn(replace(standing, paused_at=None, opened_at=None, held_until=None))
+    one.apply(replace(standing, paused_at=None, opened_at=None, held_until=None))
     one.slots.unsure = False
     assert one.admit(NOW + 31)
 
@@ -89,18 +89,16 @@ def test_a_paused_destination_is_looked_at_again_by_the_bell_alone() -> None:
     one.note_waiting()
     assert one.next_look(NOW) is None
     one.bell.clear()
-    one.learn(Standing(name="out", paused_for=60.0))
+    one.apply(Standing(name="out", paused_for=60.0))
     assert one.bell.is_set()
     assert one.next_look(NOW) == NOW
 
 
 def test_a_held_destination_is_looked_at_when_the_hold_ends() -> None:
-    """Nothing is claimed before the time that a 429 asked for, and a hold never gets shorter."""
+    """Nothing is claimed before the time that a 429 asked for."""
     one = gate()
     one.note_waiting()
-    one.hold(NOW + 60)
-    one.hold(NOW + 5)
-    one.learn(Standing(name="out", held_until=NOW + 20))
+    one.apply(Standing(name="out", held_until=NOW + 60, version=1))
     assert one.next_look(NOW) == NOW + 60
     assert one.next_look(NOW + 60) == NOW + 60
 
@@ -169,23 +167,87 @@ def test_an_open_breaker_lets_one_probe_through_each_cooldown() -> None:
     one.slots.unsure = True
     assert one.next_look(NOW) == NOW + 30
     assert one.begin_claim(NOW + 30) == 1
-    one.begin_probe("dlv_1", next_at=NOW + 60)
+    one.apply(replace(one.standing, probe_at=NOW + 60, version=1))
+    one.begin_probe("dlv_1", opened_at=NOW)
     one.end_claim(asked=1, got=1)
     assert one.next_look(NOW + 90) is None, "a probe is under way"
-    assert not one.end_probe("dlv_2")
-    assert one.end_probe("dlv_1")
+    assert one.end_probe("dlv_2") is None
+    assert one.end_probe("dlv_1") == NOW
     assert one.next_look(NOW + 31) == NOW + 60
 
 
 def test_a_hold_that_the_journal_has_no_more_is_over() -> None:
-    """An operator ended it; a hold that is only on its way into the journal stays."""
+    """An operator ended it, and whatever is due is looked for."""
     one = gate()
-    one.hold(NOW + 60)
-    one.learn(Standing(name="out"))
+    one.apply(Standing(name="out", held_until=NOW + 60, version=1))
     assert not one.admit(NOW)
-    one.learn(Standing(name="out", held_until=NOW + 60))
-    one.learn(Standing(name="out"))
+    one.apply(Standing(name="out", version=2))
     assert one.next_look(NOW) == NOW
+
+
+@pytest.mark.parametrize(
+    "newer", [Standing(name="out", version=2), Standing(name="out", paused_at=NOW, version=2)]
+)
+def test_an_older_answer_of_the_journal_changes_nothing(newer: Standing) -> None:
+    """However late it comes: neither does a hold return after a resume, nor does a pause end before it."""
+    one = gate()
+    assert one.apply(newer)
+    for older in (Standing(name="out"), Standing(name="out", held_until=NOW + 60, version=1)):
+        assert not one.apply(older)
+    assert one.standing == newer
+    assert one.apply(newer), "the same again is no older"
+
+
+def test_a_change_on_its_way_lets_nothing_pass() -> None:
+    """Neither a newcomer, nor a claim, nor what has its slot already, until the journal has answered."""
+    one = gate()
+    one.note_waiting()
+    with one.change(), one.change():
+        assert not one.admit(NOW)
+        assert one.next_look(NOW) is None
+        assert not one.may_begin("dlv_1", NOW, born=False)
+    assert one.next_look(NOW) == NOW
+    assert one.may_begin("dlv_1", NOW, born=False)
+
+
+def test_what_has_its_slot_begins_only_where_nothing_came_meanwhile() -> None:
+    """A pause, a hold, an opening, a reload or another node may have come since."""
+    one = gate(concurrency=2)
+    assert one.admit(NOW)
+    assert one.admit(NOW)
+    assert one.may_begin("dlv_1", NOW, born=True)
+    for held_back in (
+        Standing(name="out", paused_at=NOW, version=1),
+        Standing(name="out", held_until=NOW + 1, version=2),
+        Standing(name="out", opened_at=NOW, probe_at=NOW, version=3),
+    ):
+        one.apply(held_back)
+        assert not one.may_begin("dlv_1", NOW, born=True)
+    one.begin_probe("dlv_1", opened_at=NOW)
+    assert one.may_begin("dlv_1", NOW, born=False)
+    one.apply(Standing(name="out", version=4))
+    one.adopt(destination(concurrency=1))
+    assert not one.may_begin("dlv_1", NOW, born=True), "one too many has a slot"
+    one.leave()
+    assert one.may_begin("dlv_1", NOW, born=True)
+    one.take_share(Share(rank=0, nodes=2), NOW, is_settled=True)
+    assert not one.may_begin("dlv_1", NOW, born=True), "the nodes take turns, and nobody has counted it"
+    assert one.may_begin("dlv_1", NOW, born=False)
+    one.retire()
+    assert not one.may_begin("dlv_1", NOW, born=False)
+
+
+def test_a_probe_of_an_opening_that_is_over_is_none_of_the_next() -> None:
+    """It says nothing of the newer opening, which is probed by another; failures count anew."""
+    one = gate(Standing(name="out", opened_at=NOW, probe_at=NOW))
+    one.slots.unsure = True
+    one.begin_probe("dlv_1", opened_at=NOW)
+    assert one.next_look(NOW) is None
+    fail(one, 2)
+    one.apply(Standing(name="out", opened_at=NOW + 1, probe_at=NOW + 31, version=2))
+    assert one.end_probe("dlv_1") is None
+    assert one.next_look(NOW + 31) == NOW + 31
+    assert one.breaker.failures == 0
 
 
 def test_a_probe_waits_for_the_hold() -> None:
@@ -199,11 +261,9 @@ def test_failures_in_a_row_open_the_breaker_once() -> None:
     """The failure that reaches the limit opens it; those that were under way meanwhile do not again."""
     one = gate()
     assert fail(one, 3) == [False, False, True]
-    one.turn(1)
-    assert fail(one) == [False]
-    assert not one.admit(NOW), "while the change is on its way nothing passes"
-    one.turn(-1)
-    one.learn(one.opened(NOW, probe_at=NOW + 30))
+    with one.change():
+        assert fail(one) == [False]
+        one.apply(Standing(name="out", opened_at=NOW, probe_at=NOW + 30, version=1))
     assert fail(one) == [False]
     assert one.shut
 
@@ -212,8 +272,8 @@ def test_a_closed_breaker_counts_anew_and_claims_what_is_due() -> None:
     """After it closes, one failure does not open it again, and all that waits is looked for."""
     one = gate()
     fail(one, 3)
-    one.learn(one.opened(NOW, probe_at=NOW + 30))
-    one.learn(Standing(name="out"))
+    one.apply(Standing(name="out", opened_at=NOW, probe_at=NOW + 30, version=1))
+    one.apply(Standing(name="out", version=2))
     assert fail(one, 3) == [False, False, True]
     assert one.next_look(NOW) == NOW
 
@@ -221,13 +281,13 @@ def test_a_closed_breaker_counts_anew_and_claims_what_is_due() -> None:
 def test_most_attempts_change_nothing() -> None:
     """A delivered attempt matters only where failures came before it, or where it was the probe."""
     one = gate()
-    assert not one.minds("dlv_1", Outcome.DELIVERED)
-    assert one.minds("dlv_1", Outcome.TIMEOUT)
+    assert not one.affects_state("dlv_1", Outcome.DELIVERED)
+    assert one.affects_state("dlv_1", Outcome.TIMEOUT)
     fail(one)
-    assert one.minds("dlv_1", Outcome.DELIVERED)
+    assert one.affects_state("dlv_1", Outcome.DELIVERED)
     other = gate(Standing(name="out", opened_at=NOW))
-    other.begin_probe("dlv_1", next_at=NOW)
-    assert other.minds("dlv_1", Outcome.DELIVERED)
+    other.begin_probe("dlv_1", opened_at=NOW)
+    assert other.affects_state("dlv_1", Outcome.DELIVERED)
 
 
 def test_a_journal_that_gives_nothing_out_is_not_asked_without_pause() -> None:
@@ -272,21 +332,21 @@ def test_a_destination_that_left_the_file_lets_nothing_more_pass() -> None:
     assert one.admit(NOW)
 
 
-def shared(rank: int, nodes: int, *, since: float = 0.0, until: float = NOW + 5) -> Share:
-    """What a node has just learnt of the others."""
-    return Share(rank=rank, nodes=nodes, since=since, until=until)
+def share(one: Gate, rank: int, nodes: int, *, is_settled: bool = True) -> None:
+    """Have a gate go by so many nodes."""
+    one.take_share(Share(rank=rank, nodes=nodes), NOW, is_settled=is_settled)
 
 
 def test_each_node_takes_its_part_of_the_slots() -> None:
     """A node that comes makes the others' parts smaller; what is in flight beyond them ends by itself."""
     one = gate(concurrency=16)
     assert [one.admit(NOW) for _ in range(8)] == [True] * 8
-    one.take_share(shared(0, 3), NOW)
+    share(one, 0, 3)
     assert not one.admit(NOW)
     for _ in range(3):
         one.release()
     assert [one.admit(NOW) for _ in range(2)] == [True, False], "six of sixteen, for the first of three"
-    one.take_share(shared(0, 1), NOW)
+    share(one, 0, 1)
     assert sum(one.admit(NOW) for _ in range(16)) == 10
 
 
@@ -294,7 +354,7 @@ def test_each_node_takes_its_part_of_the_rate() -> None:
     """It is slower from the next token on, and another node's coming gives no token."""
     one = gate(rate=3.0, concurrency=12)
     assert one.admit(NOW)
-    one.take_share(shared(1, 3), NOW)
+    share(one, 1, 3)
     one.note_waiting()
     assert one.next_look(NOW) == pytest.approx(NOW + 1)
     one.adopt(destination(rate=6.0, concurrency=12))
@@ -303,13 +363,12 @@ def test_each_node_takes_its_part_of_the_rate() -> None:
 
 
 def test_an_undivided_limit_gives_nothing_without_a_claim_but_to_one_alone() -> None:
-    """Nobody counts what is born owned, so with other nodes, or after asking long ago, nothing is."""
+    """Nobody counts what is born owned, so where there are other nodes nothing is."""
     one = gate(concurrency=1)
-    one.take_share(shared(0, 1), NOW)
-    assert one.admit(NOW + 5)
+    share(one, 0, 1)
+    assert one.admit(NOW)
     one.leave()
-    assert not one.admit(NOW + 5.1)
-    one.take_share(shared(0, 2), NOW)
+    share(one, 0, 2)
     one.slots.unsure = False
     assert not one.admit(NOW)
     one.note_waiting()
@@ -317,22 +376,55 @@ def test_an_undivided_limit_gives_nothing_without_a_claim_but_to_one_alone() -> 
     assert one.room(one.begin_claim(NOW)) == 1
 
 
-def test_a_newcomer_waits_with_its_claims_of_an_undivided_limit() -> None:
-    """Until no other node can believe itself alone; a limit that can be divided is used at once."""
-    one, wide = gate(concurrency=1), gate(concurrency=2)
-    for each in (one, wide):
-        each.take_share(shared(1, 2, since=NOW + 10), NOW)
-        each.note_waiting()
-    assert one.next_look(NOW) == NOW + 10
-    assert not one.admit_before_others(NOW)
-    assert wide.next_look(NOW) == NOW
-    assert wide.room(1) is None
+@pytest.mark.parametrize("concurrency", [1, 16])
+def test_a_node_that_comes_takes_nothing_before_the_others_have_made_room(concurrency: int) -> None:
+    """Neither claims nor newcomers pass; then it has its part, of the rate as well."""
+    one = Gate(destination(concurrency=concurrency, rate=100.0), Standing(name="out"), Share(taken=False))
+    one.note_waiting()
+    for _ in range(2):
+        assert one.next_look(NOW) is None
+        assert not one.admit(NOW)
+        assert not one.admit_before_others(NOW)
+        share(one, 1, 2, is_settled=False)
+    one.bell.clear()
+    share(one, 1, 2)
+    assert one.bell.is_set()
+    assert one.next_look(NOW) == NOW
+    assert one.slots.free == min(concurrency, 8)
+    one.give_up_share()
+    assert one.next_look(NOW) is None, "the others may have taken it for gone"
+
+
+def test_a_part_that_grows_waits_and_one_that_shrinks_does_not() -> None:
+    """Another left, and a third may have more under way than its part is now."""
+    one = gate(concurrency=16)
+    share(one, 0, 3)
+    assert one.slots.free == 6
+    share(one, 0, 2, is_settled=False)
+    assert one.slots.free == 6
+    share(one, 0, 4, is_settled=False)
+    assert one.slots.free == 4
+    one.adopt(destination(concurrency=20))
+    assert one.slots.free == 4
+    share(one, 0, 4)
+    assert one.slots.free == 5
+
+
+def test_a_limit_that_can_be_divided_again_is_counted_until_all_are_within_their_parts() -> None:
+    """Another may own two of two, by its turn."""
+    one = gate(concurrency=2)
+    share(one, 1, 3)
+    assert one.room(0) == 2
+    share(one, 1, 2, is_settled=False)
+    assert (one.room(0), one.slots.free, one.turns) == (2, 1, True)
+    share(one, 1, 2)
+    assert (one.room(0), one.slots.free, one.turns) == (None, 1, False)
 
 
 def test_what_this_node_has_in_flight_leaves_less_room() -> None:
     """So many as the limit, less its own; those of other nodes are for the journal to count."""
     one = gate(concurrency=4)
-    one.take_share(shared(0, 5), NOW)
+    share(one, 0, 5)
     one.slots.waiting = 9
     asked = one.begin_claim(NOW)
     assert (asked, one.room(asked)) == (4, 4)
@@ -343,7 +435,7 @@ def test_what_this_node_has_in_flight_leaves_less_room() -> None:
 def test_who_waits_for_its_turn_asks_less_and_less_often() -> None:
     """Up to every two seconds, while another node goes on; a claim that gave something begins anew."""
     one = gate(concurrency=1)
-    one.take_share(shared(1, 2), NOW)
+    share(one, 1, 2)
     one.note_waiting()
     pauses = []
     for _ in range(7):

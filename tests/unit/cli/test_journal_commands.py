@@ -454,4 +454,4 @@ def test_a_journal_command_that_makes_no_sense_is_wrong_usage(
 def test_upgrade_of_a_journal_that_is_up_to_date_says_so(run: Run) -> None:
     """Nothing is done twice."""
     result = run("journal", "upgrade")
-    assert (result.exit_code, result.stdout) == (0, "nothing to do: the tables are at version 2\n")
+    assert (result.exit_code, result.stdout) == (0, "nothing to do: the tables are at version 3\n")
