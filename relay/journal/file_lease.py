@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -13,9 +15,19 @@ from relay.journal.files import Life, beside, is_alive
 from relay.journal.schema import node as _node
 from relay.journal.tx import Tx
 
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at this node's own file."""
+
+ABSENT_FOR = 5.0
+"""Seconds for which a node has no file before it is taken for dead: one that lives makes it again."""
+
 
 class FileLease:
-    """A node's file, locked from now to its end; nothing of it is renewed, the kernel knows."""
+    """A node's file, locked from now to its end; nothing of it is renewed, the kernel knows.
+
+    But the file may be deleted or moved by somebody: then it is made again, and the node's row where
+    others have taken the node for dead meanwhile.
+    """
 
     slot = 0
 
@@ -23,42 +35,74 @@ class FileLease:
         self._path = path
         self._node = node
         self._life = None if node is None else Life(life_path(path, node))
+        self._began_at = 0.0
+        self._noted: Callable[[Tx], None] | None = None
+        self._looked_at = time.monotonic()
+        self._lost = False
+        self._absent: dict[str, float] = {}
 
     def register(self, connection: sa.Connection, now: float) -> None:
         """Make the row of a process that begins to serve."""
+        self._began_at = now
         if self._node is not None:
             nodes.register(connection, node=self._node, now=now, clock=now - uptime())
 
     def is_due(self, now: float) -> bool:  # noqa: ARG002 - see Lease
-        """Never."""
-        return False
+        """Whether the file is at its path no more; looks once a second."""
+        if self._life is not None and time.monotonic() - self._looked_at >= _LOOK_EVERY:
+            self._looked_at = time.monotonic()
+            self._lost = self._lost or self._life.is_lost()
+        return self._lost
 
     def renew(self, tx: Tx) -> None:
-        """Nothing is to be renewed."""
+        """Make the file again, and the row; the next second tries it again where the file cannot be made."""
+        if self._life is None:
+            return
+        with contextlib.suppress(OSError):
+            if self._life.is_lost():
+                self._life.renew()
+        has_row = sa.select(sa.literal(1)).where(_node.c.id == tx.node)
+        if not tx.connection.execute(has_row).first():
+            nodes.register(tx.connection, node=tx.node, now=self._began_at)
+            if self._noted is not None:
+                self._noted(tx)
 
     def note(self, work: Callable[[Tx], None]) -> None:
-        """Nobody takes the row of one who lives."""
+        """Remember what was last written into the row."""
+        self._noted = work
 
     def kept(self) -> None:
-        """Nothing is to be noted."""
+        """What was lost is there again, if it could be made."""
+        self._lost = self._lost and self._life is not None and self._life.is_lost()
 
     def may_start(self, now: float) -> bool:  # noqa: ARG002 - see Lease
-        """Always."""
-        return True
+        """Always but while the file cannot be made: others may take what this node holds."""
+        return not self._lost
 
     def gone(self, tx: Tx, owners: Collection[str]) -> set[str]:
         """Which of the nodes that have a row, and of these owners, hold no file."""
         known = {row.id for row in tx.connection.execute(sa.select(_node.c.id))}
         others = (known | set(owners)) - {tx.node}
-        return {other for other in others if not is_alive(life_path(self._path, other))}
+        return {other for other in others if not self._lives(other, known)}
 
     def living(self, tx: Tx) -> set[str]:
         """Which nodes hold their file."""
-        return living(tx.connection, self._path) | {tx.node}
+        known = {row.id for row in tx.connection.execute(sa.select(_node.c.id))}
+        return {tx.node} | {other for other in known if self._lives(other, known)}
+
+    def _lives(self, other: str, known: Collection[str]) -> bool:
+        """Whether a node holds its file; one with a row may be about to make it again."""
+        found = is_alive(life_path(self._path, other))
+        if found is not None:
+            self._absent.pop(other, None)
+            return found
+        since = self._absent.setdefault(other, time.monotonic())
+        return other in known and time.monotonic() - since < ABSENT_FOR
 
     def bury(self, nodes: Collection[str]) -> None:
         """Remove the files of dead nodes."""
         for one in nodes:
+            self._absent.pop(one, None)
             life_path(self._path, one).unlink(missing_ok=True)
 
     def end(self) -> None:

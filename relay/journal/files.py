@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import logging
 import os
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from relay.journal import lock_holder
+
+_log = logging.getLogger("relay.journal")
+
 _PAUSE = 0.00025
 """Seconds between two looks at a lock: a twentieth of what a batch takes on a good disk."""
+
+NAMED_AFTER = 1.0
+"""Seconds after which whoever holds the lock is named: a batch takes a hundredth of that."""
+
+Identity = tuple[int, int]
+"""Device and inode: which file it is, whatever its name."""
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -18,8 +31,75 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
+def identity_of(path: Path) -> Identity | None:
+    """Which file is at a path; None where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - once or more for each batch: half the price of Path.stat
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def descriptors_ran_out() -> str | None:
+    """What to say where no file can be opened because this process, or the machine, has too many open."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno == errno.EMFILE:
+            most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            return (
+                f"this process has {most} files and connections open, and may have no more: raise `ulimit -n`"
+            )
+        if error.errno == errno.ENFILE:
+            return "this machine has as many files open as it may have: raise `fs.file-max`"
+    return None
+
+
 class LockTimeout(OSError):
     """Another process has held the lock for too long."""
+
+
+class _LockFile:
+    """A file to be locked, the one that is at its path: it is made again where somebody removed it.
+
+    Who locks a file that is at its path no more shuts nobody out. So the path is looked at when the
+    lock is had. A batch that is under way when the file is removed still has the lock of the old one;
+    until it ends, SQLite's own locks are all that keeps another's batch from it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._open()
+
+    def _open(self) -> None:
+        self._descriptor = _opened(self._path)
+        found = os.fstat(self._descriptor)
+        self._identity = found.st_dev, found.st_ino
+        lock_holder.sign(self._descriptor)
+
+    def try_lock(self) -> bool:
+        """Whether this process has the lock now; never waits."""
+        locked = _try_lock(self._descriptor)
+        if identity_of(self._path) == self._identity:
+            return locked
+        if locked:
+            self.unlock()
+        removed = self._descriptor
+        self._open()
+        os.close(removed)
+        return False
+
+    def unlock(self) -> None:
+        """Let another have it."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def holder(self) -> str:
+        """Who has it."""
+        return lock_holder.name(self._path)
+
+    def close(self) -> None:
+        """Give up the file."""
+        os.close(self._descriptor)
 
 
 class FileLock:
@@ -33,8 +113,8 @@ class FileLock:
     def __init__(self, path: Path, *, patience: float) -> None:
         self._path = path
         self._patience = patience
-        self._turn = _opened(path)
-        self._next = _opened(beside(path, ".next"))
+        self._turn = _LockFile(path)
+        self._next = _LockFile(beside(path, ".next"))
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -43,26 +123,31 @@ class FileLock:
         try:
             yield
         finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
+            self._turn.unlock()
 
     def _take(self) -> None:
-        deadline = time.monotonic() + self._patience
-        self._wait_for(self._next, deadline)
+        began = time.monotonic()
+        self._wait_for(self._next, began)
         try:
-            self._wait_for(self._turn, deadline)
+            self._wait_for(self._turn, began)
         finally:
-            fcntl.flock(self._next, fcntl.LOCK_UN)
+            self._next.unlock()
 
-    def _wait_for(self, descriptor: int, deadline: float) -> None:
-        while not _try_lock(descriptor):
-            if time.monotonic() >= deadline:
-                raise LockTimeout(f"{self._path} is held by another process for over {self._patience:g} s")
+    def _wait_for(self, lock: _LockFile, began: float) -> None:
+        named = False
+        while not lock.try_lock():
+            waited = time.monotonic() - began
+            if waited >= min(NAMED_AFTER, self._patience) and not named:
+                named = True
+                _log.warning("%s is held for over %.2g s by %s", self._path, waited, lock.holder())
+            if waited >= self._patience:
+                raise LockTimeout(f"{self._path} is held for over {self._patience:g} s by {lock.holder()}")
             time.sleep(_PAUSE)
 
     def close(self) -> None:
         """Give up the files."""
-        os.close(self._turn)
-        os.close(self._next)
+        self._turn.close()
+        self._next.close()
 
 
 class Life:
@@ -73,20 +158,42 @@ class Life:
         self._descriptor = _opened(path)
         # Not LOCK_NB: a reader that asks whether this life is lived holds it for a moment.
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self._moved: list[int] = []
+
+    def is_lost(self) -> bool:
+        """Whether the file is at its path no more, so that others must take this process for dead."""
+        found = os.fstat(self._descriptor)
+        return identity_of(self._path) != (found.st_dev, found.st_ino)
+
+    def renew(self) -> None:
+        """Make the file again, locked from the moment on at which it is at its path."""
+        fresh = beside(self._path, ".new")
+        descriptor = _opened(fresh)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fresh.replace(self._path)
+        if os.fstat(self._descriptor).st_nlink:
+            self._moved.append(self._descriptor)  # it may be moved back, and must be locked then
+        else:
+            os.close(self._descriptor)
+        self._descriptor = descriptor
 
     def end(self) -> None:
         """End it in good order; the file goes too."""
         self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        for descriptor in (self._descriptor, *self._moved):
+            os.close(descriptor)
 
 
-def is_alive(path: Path) -> bool:
-    """Whether a process holds this file of a life."""
+def is_alive(path: Path) -> bool | None:
+    """Whether a process holds this file of a life; None where there is no such file.
+
+    Who cannot be asked is taken for alive: what it holds would be sent twice else.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # whoever may only read may ask, too
     except FileNotFoundError:
-        return False
-    except PermissionError:
+        return None
+    except OSError:  # no right to it, no descriptor left
         return True
     try:
         return not _try_lock(descriptor)

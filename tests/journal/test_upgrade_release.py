@@ -25,10 +25,12 @@ WAITING = {"billing": 1, "chat": 1, "crm": 1, "parked": 1, "owned": 1}
 
 
 def written(release: Path, path: Path) -> str:
-    """A journal as an older program left it behind."""
+    """A journal as an older program left it behind, with the files of its nodes, which were killed."""
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.executescript(release.read_text())
+    for (node,) in connection.execute("SELECT id FROM node"):
+        path.with_name(f"{path.name}.node-{node}").touch()
     connection.close()
     return f"sqlite:///{path}"
 
