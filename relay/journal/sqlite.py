@@ -9,6 +9,8 @@ lock that cannot happen, with any version. For the same reason nobody here opens
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import logging
 import os
 import sqlite3
 import time
@@ -22,13 +24,16 @@ import sqlalchemy as sa
 from relay.errors import JournalUnavailable
 from relay.journal.engine import words_of
 from relay.journal.file_lease import FileLease, living, time_of
-from relay.journal.files import FileLock, LockTimeout, beside
+from relay.journal.files import FileLock, Identity, LockTimeout, beside, descriptors_ran_out, identity_of
 from relay.journal.mark import Mark
+from relay.journal.open_files import Misplaced, OpenFiles
 from relay.journal.schema import node
 from relay.journal.sqlite_readers import LOG_IS_LARGE, long_readers, size_of_log
 from relay.journal.values import Pin
 
 T = TypeVar("T")
+
+_log = logging.getLogger("relay.journal")
 
 BUSY_TIMEOUT = 2.0
 """Seconds that a foreign writer is waited for; with the fail after it a sender hears 503 in under 5 s."""
@@ -110,6 +115,8 @@ class SqliteEngine:
         self.path = path
         self.lock = FileLock(beside(path, ".lock"), patience=BUSY_TIMEOUT)
         self._engine = make_engine(path, readonly=False)
+        self._files = OpenFiles(path)
+        self._reason: str | None = None
         self._connection: sa.Connection | None = None
         self._suspect_log = False
         self._log_size = 0.0
@@ -117,7 +124,9 @@ class SqliteEngine:
         self._journal_id = ""
         self._marked_at = 0.0
         self._marked: Mark | None = None
+        self._marked_file: Identity | None = None
         self._looked_at = -_SECOND
+        self._misplaced: str | None = None
         self._free: int | None = None
 
     @property
@@ -135,13 +144,40 @@ class SqliteEngine:
         return self._engine.dialect
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Do the work in one transaction, committed and on disk when this returns."""
-        with self.lock.held():
-            connection = self._connected()
-            with connection.begin():
-                result = work(connection)
-            self._log_size += _FRAME * _COMMIT_FRAMES
-            return result
+        """Do the work in one transaction, committed and on disk when this returns.
+
+        Nothing is written into a file that is not at its path, since others may use the one that is; and
+        nothing counts as written that went into one.
+        """
+        try:
+            with self.lock.held():
+                connection = self._connected()
+                self._require_files()
+                with connection.begin():
+                    self._files.note_others()
+                    result = work(connection)
+                self._log_size += _FRAME * _COMMIT_FRAMES
+                self._require_files()
+                return result
+        except (LockTimeout, Misplaced):
+            raise
+        except OSError:
+            self._files.require()  # where the lock cannot be made again, this is why
+            raise
+
+    def _require_files(self) -> None:
+        """Raise Misplaced where a file is not at its path, once what it held is saved; under the lock."""
+        if self._files.reason() is None:
+            self._reason = None
+            return
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error, OSError):
+                self._files.save(_driver(self._connection))
+        reason = self._files.reason()
+        if self._reason is not None and reason not in {None, self._reason}:
+            _log.error("%s", reason)  # the first one is told as the reason of an outage
+        self._reason = reason
+        self._files.require()
 
     def wrote(self, size: int) -> None:
         """Account for bytes that were committed, then checkpoint and mark where it is time."""
@@ -165,17 +201,21 @@ class SqliteEngine:
         return tuple(int(value) for value in row)
 
     def mark(self, *, now: bool = False) -> None:
-        """Write the mark, once a second and only where something was added; a failure waits for the next."""
+        """Write the mark, once a second, where something was added or the mark is not as it was written.
+
+        A failure waits for the next.
+        """
         if not self._journal_id or (not now and time.monotonic() - self._marked_at < _SECOND):
             return
         event_seq, delivery_seq = last_seqs(self._connected())
         mark = Mark(journal=self._journal_id, event_seq=event_seq, delivery_seq=delivery_seq)
         self._marked_at = time.monotonic()
-        if mark == self._marked:
+        path = beside(self.path, ".mark")
+        if mark == self._marked and identity_of(path) == self._marked_file:
             return
         with contextlib.suppress(OSError):
-            mark.write(beside(self.path, ".mark"))
-            self._marked = mark
+            mark.write(path)
+            self._marked, self._marked_file = mark, identity_of(path)
 
     def set_journal_id(self, journal_id: str) -> None:
         """Whose mark is to be written."""
@@ -183,6 +223,7 @@ class SqliteEngine:
 
     def _connected(self) -> sa.Connection:
         if self._connection is None:
+            self._files.note_database()
             connection = self._engine.connect()
             if self._suspect_log and not self._checkpoint(connection, "TRUNCATE"):
                 connection.close()
@@ -201,35 +242,58 @@ class SqliteEngine:
         self._suspect_log = True
         connection, self._connection = self._connection, None
         if connection is not None:
-            # Closing the last connection is a checkpoint.
             with contextlib.suppress(sa.exc.SQLAlchemyError, sqlite3.Error, OSError), self.lock.held():
-                connection.close()
+                self._disconnect(connection)
+
+    def _disconnect(self, connection: sa.Connection) -> None:
+        """Close a connection; under the lock, since closing the last one is a checkpoint."""
+        if self._files.reason() is None:
+            self._files.forget_others()
+            connection.close()
+            return
+        # Its checkpoint would go by an index that others have left, over what they have written since, and
+        # delete their log. So the process takes the connection along, as one that is killed does.
+        _driver(connection).rollback()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
     def is_trouble(self, error: Exception) -> bool:
         """Whether the file is at fault, and no row."""
         return isinstance(error, _TROUBLE) or type(error) is sa.exc.DatabaseError
 
     def is_busy(self, error: Exception) -> bool:
-        """Whether another process holds the file."""
+        """Whether another process holds the file, or the files are elsewhere: the connection is as it was."""
         cause = getattr(error, "orig", error)
         code = getattr(cause, "sqlite_errorcode", None)
-        return isinstance(error, LockTimeout) or (
+        return isinstance(error, LockTimeout | Misplaced) or (
             code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
         )
 
     def no_room(self) -> str | None:
-        """Why no event may be taken now, if so; looks at the disk once a second."""
+        """Why no event may be taken now, if so; looks at the files and at the disk once a second."""
         if time.monotonic() - self._looked_at >= _SECOND:
             self._looked_at = time.monotonic()
+            self._misplaced = self._files.reason()
+            if self._misplaced is not None:
+                self._misplaced = self._saved_reason()
             with contextlib.suppress(OSError):
                 figures = os.statvfs(self.path.parent)
                 self._free = figures.f_bavail * figures.f_frsize
+        if self._misplaced is not None:
+            return self._misplaced
         if self._free is None or self._free >= RESERVE:
             return None
         return (
             f"disk low: {self._free >> 20} MiB free in {self.path.parent}, {RESERVE >> 20} MiB are kept in"
             " reserve; make room and events are taken again"
         )
+
+    def _saved_reason(self) -> str | None:
+        try:
+            with self.lock.held():
+                self._require_files()
+        except OSError:
+            return self._files.reason()
+        return None
 
     def size(self, connection: sa.Connection) -> int:
         """Bytes in use inside the file."""
@@ -248,8 +312,9 @@ class SqliteEngine:
             self.mark(now=True)
         with contextlib.suppress(sa.exc.SQLAlchemyError, sqlite3.Error, OSError), self.lock.held():
             connection = self._connected()
-            self._checkpoint(connection, "TRUNCATE")
-            connection.close()
+            if self._files.reason() is None:
+                self._checkpoint(connection, "TRUNCATE")
+            self._disconnect(connection)
         self._connection = None
         self._engine.dispose()
         self.lock.close()
@@ -267,16 +332,22 @@ class SqliteView:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._identity = identity_of(path)
         self._engine = make_engine(path, readonly=True)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """One snapshot."""
+        """One snapshot; none of a file that is at its path no more, though it could still be read."""
+        if identity_of(self._path) != self._identity:
+            raise JournalUnavailable(
+                f"the journal {self._path} cannot be read: it was deleted, moved or replaced"
+            )
         try:
             with self._engine.connect() as connection:
                 yield connection
         except (sa.exc.DatabaseError, sqlite3.Error) as error:
-            raise JournalUnavailable(f"the journal {self._path} cannot be read: {words_of(error)}") from error
+            why = descriptors_ran_out() or words_of(error)
+            raise JournalUnavailable(f"the journal {self._path} cannot be read: {why}") from error
 
     def alive(self, connection: sa.Connection) -> set[str]:
         """Which nodes hold their file."""

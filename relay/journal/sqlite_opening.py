@@ -15,6 +15,7 @@ from relay.journal.engine import words_of
 from relay.journal.file_lease import living
 from relay.journal.files import beside
 from relay.journal.mark import read_mark
+from relay.journal.open_files import saved_copies
 from relay.journal.sqlite import SqliteEngine, SqliteView, last_seqs, make_engine
 
 _FAULTS = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, tables.NoJournal)
@@ -52,6 +53,12 @@ def view_file(path: Path) -> SqliteView:
 
 def missing(path: Path) -> JournalRefused:
     """What to say where there is no journal, or none any more."""
+    saved = saved_copies(path)
+    if saved:
+        return JournalRefused(
+            f"the journal {path} was deleted while it was served. What it held is saved as {saved[-1]}:"
+            f" `mv {saved[-1]} {path}`, and start again; or, if it may be lost, move that away"
+        )
     if beside(path, ".mark").exists():
         return _lost(path, "is gone")
     return JournalRefused(f"no journal at {path}: start `relay serve` there, or set RELAY_JOURNAL")
@@ -108,7 +115,7 @@ def _make_file(path: Path) -> bool:
     if path.exists():
         # An empty file without a mark is a start that was cut short before its first commit.
         return path.stat().st_size == 0 and not marked
-    if marked:
+    if marked or saved_copies(path):
         raise missing(path)
     # No connection to a file that did not exist can be open in this process, so closing is harmless.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
