@@ -35,7 +35,7 @@ class FileLease:
         self._path = path
         self._node = node
         self._life = None if node is None else Life(life_path(path, node))
-        self._began_at = 0.0
+        self._began_at = self._clock = 0.0
         self._noted: Callable[[Tx], None] | None = None
         self._looked_at = time.monotonic()
         self._lost = False
@@ -43,9 +43,9 @@ class FileLease:
 
     def register(self, connection: sa.Connection, now: float) -> None:
         """Make the row of a process that begins to serve."""
-        self._began_at = now
+        self._began_at, self._clock = now, now - uptime()
         if self._node is not None:
-            nodes.register(connection, node=self._node, now=now, clock=now - uptime())
+            nodes.register(connection, node=self._node, now=now, clock=self._clock)
 
     def is_due(self, now: float) -> bool:  # noqa: ARG002 - see Lease
         """Whether the file is at its path no more; looks once a second."""
@@ -63,7 +63,7 @@ class FileLease:
                 self._life.renew()
         has_row = sa.select(sa.literal(1)).where(_node.c.id == tx.node)
         if not tx.connection.execute(has_row).first():
-            nodes.register(tx.connection, node=tx.node, now=self._began_at)
+            nodes.register(tx.connection, node=tx.node, now=self._began_at, clock=self._clock)
             if self._noted is not None:
                 self._noted(tx)
 
