@@ -9,6 +9,8 @@
     ├── FetchFailed            a document that Relay itself needs could not be had
     └── JournalError
         ├── JournalUnavailable the journal cannot take a write now (503, the sender keeps it)
+        │   ├── JournalUnreadable  it cannot be read now, whatever it takes; its writer knows nothing of that
+        │   └── InternalFault  a bug of Relay's own kept this from being written (503); it is reported
         ├── JournalRefused     this journal must not be used: gone, cut, damaged or too new (exit code 2)
         └── RowRefused         the engine refuses this one row; its neighbours in the batch are stored
 
@@ -73,6 +75,14 @@ class JournalError(RelayError):
 
 class JournalUnavailable(JournalError):
     """The journal cannot take a write now; nothing was stored, and trying later may succeed."""
+
+
+class JournalUnreadable(JournalUnavailable):
+    """The journal cannot be read now."""
+
+
+class InternalFault(JournalUnavailable):
+    """A bug of Relay's own kept this one from being written; the log has its traceback."""
 
 
 class JournalRefused(JournalError):

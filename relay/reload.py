@@ -102,14 +102,22 @@ class Reloader:
     async def watch(self) -> None:
         """Take the file anew whenever it, or a file that it names, was written or put elsewhere; for ever."""
         while True:
-            watched = self._watched()
-            async with contextlib.aclosing(_changes(watched)) as changes:
-                async for paths in changes:
-                    if self._watched() == watched and not any(map(self._concerns, paths)):
-                        continue
-                    await self.reload()
-                    if self._watched() != watched:
-                        break
+            try:
+                await self._watch_once()
+            except Exception as error:  # noqa: BLE001 - the next edit counts whatever this one met
+                self._telemetry.internal_error(where="watch", error=error)
+                await asyncio.sleep(LOOK_EVERY)
+
+    async def _watch_once(self) -> None:
+        """The same, until the folders are others."""
+        watched = self._watched()
+        async with contextlib.aclosing(_changes(watched)) as changes:
+            async for paths in changes:
+                if self._watched() == watched and not any(map(self._concerns, paths)):
+                    continue
+                await self.reload()
+                if self._watched() != watched:
+                    break
 
     def _watched(self) -> dict[Path, Identity | None]:
         """The folders, since an editor, or Kubernetes, puts a new file in the place of the old one.

@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from uuid_utils import uuid7
 
@@ -42,6 +43,7 @@ class Service:
         self.node = uuid7().hex
         telemetry.bind(node=self.node)
         self.ready = False
+        self.broken = asyncio.Event()
         self._began = 0.0
         self._released = 0
         self._on_apply: list[Callable[[Configuration], None]] = []
@@ -62,7 +64,12 @@ class Service:
         """Open the journal, take back what a dead process held, and begin to deliver."""
         self._began = time.perf_counter()
         self.journal = await asyncio.to_thread(
-            Journal.open, self.settings.journal, clock=self.clock, node=self.node, hooks=self.telemetry
+            Journal.open,
+            self.settings.journal,
+            clock=self.clock,
+            node=self.node,
+            hooks=self.telemetry,
+            died=partial(_from_a_thread, asyncio.get_running_loop(), self._break),
         )
         self._reader = Reader.open(self.settings.journal)
         self._build()
@@ -76,6 +83,11 @@ class Service:
         if watch:
             self._watching = asyncio.create_task(self.reloader.watch())
         self.ready = True
+
+    def _break(self) -> None:
+        """The journal's thread is dead, and this process of no more use; who watches it starts another."""
+        self.ready = False
+        self.broken.set()
 
     async def tell_ready(self) -> None:
         """Say that events are taken from now on, and how many nodes there are.
@@ -169,12 +181,14 @@ class Service:
     async def drain(self) -> None:
         """Give what is in flight the grace, and release the rest for whoever comes next."""
         self.ready = False
-        self.telemetry.service_draining(in_flight=len(self.dispatcher.held), grace=self.settings.grace)
+        # What is in flight cannot be written down where the journal's thread is dead.
+        grace = 0.0 if self.broken.is_set() else self.settings.grace
+        self.telemetry.service_draining(in_flight=len(self.dispatcher.held), grace=grace)
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         await self._chores.stop()
-        self._released = await self.dispatcher.drain(self.settings.grace)
+        self._released = await self.dispatcher.drain(grace)
         with contextlib.suppress(JournalUnavailable, TimeoutError):
             async with asyncio.timeout(LAST_WORDS):
                 await self._alerts.flush()
@@ -195,6 +209,11 @@ class Service:
             await asyncio.wait_for(self._chores.refresh_metrics(), REFRESH_WITHIN)
 
 
+def _from_a_thread(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(act)
+
+
 async def _within(seconds: float, work: Callable[[], None]) -> None:
     """Do something in a thread; one that takes longer is left behind, and ends with the process.
 
@@ -206,8 +225,7 @@ async def _within(seconds: float, work: Callable[[], None]) -> None:
         try:
             work()
         finally:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(done.set)
+            _from_a_thread(loop, done.set)
 
     threading.Thread(target=run, name="close", daemon=True).start()
     with contextlib.suppress(TimeoutError):

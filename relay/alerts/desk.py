@@ -62,8 +62,8 @@ class Alerts:
     async def run(self) -> None:
         """Store each alert when it may be told, for ever."""
         while True:
-            await self._wait()
             try:
+                await self._wait()
                 await self.flush()
             except JournalUnavailable:
                 await asyncio.sleep(AGAIN)

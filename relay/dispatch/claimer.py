@@ -67,12 +67,13 @@ class Claimer:
 
     async def claim_forever(self, gate: Gate) -> None:
         """Claim for one destination until it leaves the configuration or the drain begins."""
-        while await self._wait_for_work(gate):
+        while not (self.draining or gate.retired):
             try:
-                async with self._turns:
-                    # A pause, a reload or another node may have come while it waited for its turn.
-                    if self._may_claim(gate):
-                        await self._claim(gate)
+                if await self._wait_for_work(gate):
+                    async with self._turns:
+                        # A pause, a reload or another node may have come while it waited for its turn.
+                        if self._may_claim(gate):
+                            await self._claim(gate)
             except JournalUnavailable:
                 gate.look()
                 await asyncio.sleep(POLL)

@@ -21,7 +21,7 @@ from relay.dispatch.follower import Follower
 from relay.dispatch.gate import Gate
 from relay.dispatch.shares import Shares
 from relay.dispatch.standings import Standings
-from relay.errors import JournalUnavailable
+from relay.errors import InternalFault, JournalUnavailable
 from relay.journal import Claim, Journal
 from relay.model import Delivery, Event, Standing
 from relay.telemetry import Telemetry
@@ -159,7 +159,7 @@ class Dispatcher:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         unfinished = tuple(self._held.values())
         if unfinished:
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(JournalUnavailable, TimeoutError):
                 async with asyncio.timeout(RELEASE_WITHIN):
                     await self._journal.release(unfinished, interrupted=True)
         return len(unfinished)
@@ -188,19 +188,39 @@ class Dispatcher:
     async def _deliver(self, event: Event, delivery: Delivery, *, born: bool) -> None:
         """One attempt and its end; whatever happens in it, nothing is raised."""
         gate = self._gates[delivery.destination]
-        due_at, promoted = None, False
+        due_at, promoted, in_hand = None, False, False
         try:
             due_at, promoted = await self._try(gate, event, delivery, born=born)
         except TransformMissing as error:
             self._telemetry.route_error(event=event, route=delivery.route, error=str(error))
             with contextlib.suppress(JournalUnavailable):
                 await self._journal.release((delivery,), interrupted=False, due_at=None)
+        except InternalFault:  # reported
+            in_hand = not await self._lose(delivery)
         except JournalUnavailable:
             # Closed before the end was written, as at the end of an outage's drain: a rescue follows.
             pass
         except Exception as error:  # noqa: BLE001 - one delivery's bug must not reach its neighbours
             self._telemetry.internal_error(where="deliver", error=error, delivery_id=delivery.id)
+            in_hand = not await self._lose(delivery)
+        if not in_hand:
+            self._held.pop(delivery.id, None)
         self._settled(gate, delivery, due_at, promoted=promoted)
+
+    async def _lose(self, delivery: Delivery) -> bool:
+        """Count a bug against a delivery that may have been sent, so that it is not sent again and again.
+
+        False where that cannot be written either: it stays in hand, and is not sent while this process lives.
+        """
+        try:
+            for lost in await self._journal.lose(delivery):
+                self._telemetry.delivery_rescued(rescued=lost)
+        except JournalUnavailable:
+            return False
+        except Exception as error:  # noqa: BLE001 - as above
+            self._telemetry.internal_error(where="deliver", error=error, delivery_id=delivery.id)
+            return False
+        return True
 
     async def _try(
         self, gate: Gate, event: Event, delivery: Delivery, *, born: bool
@@ -248,7 +268,6 @@ class Dispatcher:
             self._telemetry.internal_error(where="standings", error=error, delivery_id=delivery.id)
 
     def _settled(self, gate: Gate, delivery: Delivery, due_at: float | None, *, promoted: bool) -> None:
-        self._held.pop(delivery.id, None)
         gate.end_probe(delivery.id)
         if delivery.is_suspect:
             self._claimer.suspect_in_flight = False

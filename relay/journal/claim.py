@@ -16,7 +16,7 @@ from relay.journal.schema import delivery, event, is_parked, is_suspect, is_wait
 from relay.journal.statements import Row
 from relay.journal.tx import Tx
 from relay.journal.values import Claim, Rescued
-from relay.model import POISON_AFTER, Attempt, Delivery, DeliveryState, Outcome
+from relay.model import POISON_AFTER, SUSPECT_AFTER, Attempt, Delivery, DeliveryState, Outcome
 
 FORGOTTEN_AFTER = 10.0
 """Seconds after which a delivery that its own node does not know of is taken from it."""
@@ -104,9 +104,7 @@ def release(
     """
     again, parked = (tx.now, None) if due_at == "now" else (None, tx.now)
     for held in deliveries:
-        fenced = sa.and_(
-            delivery.c.id == held.id, delivery.c.owner == held.owner, delivery.c.fence == held.fence
-        )
+        fenced = _as_claimed(held)
         if interrupted:
             _take_away(tx, fenced, due_at=again, parked_at=parked)
         else:
@@ -121,6 +119,11 @@ def release(
                     attempts=delivery.c.attempts - 1,
                 )
             )
+
+
+def _as_claimed(held: Delivery) -> sa.ColumnElement[bool]:
+    """A delivery, if nobody has taken it from its owner since."""
+    return sa.and_(delivery.c.id == held.id, delivery.c.owner == held.owner, delivery.c.fence == held.fence)
 
 
 def wake(tx: Tx, *, before: float, limit: int) -> int:
@@ -150,6 +153,17 @@ def rescue_from(tx: Tx, dead_nodes: Collection[str]) -> list[Rescued]:
         rescued += _bury(tx, poison)
         rescued += _take_away(tx, delivery.c.owner == node, due_at=tx.now, lost=1)
     return rescued
+
+
+def lose(tx: Tx, held: Delivery) -> list[Rescued]:
+    """Take back a delivery that met a bug of Relay's own, which it may meet again, having been sent.
+
+    The first time it is suspect, so that it is tried alone; the second time it is dead as poison.
+    """
+    ours = _as_claimed(held)
+    if held.is_suspect:
+        return _bury(tx, ours)
+    return _take_away(tx, ours, due_at=tx.now, lost=SUSPECT_AFTER - held.owners_lost)
 
 
 def rescue_forgotten(tx: Tx, held: Collection[str], *, after: float = FORGOTTEN_AFTER) -> list[Rescued]:

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 
+from relay.journal.faults import Fault
 from relay.journal.tx import Tx
 from relay.journal.values import Pin
 
@@ -76,11 +77,8 @@ class Engine(Protocol):
     def mark(self, *, now: bool = False) -> None:
         """Note beside the journal how far it goes, where that is of use."""
 
-    def is_trouble(self, error: Exception) -> bool:
-        """Whether the journal is at fault, and not one of the jobs: a key, a fence, a row it refuses."""
-
-    def is_busy(self, error: Exception) -> bool:
-        """Whether somebody else holds a lock, so that the connection is as good as before."""
+    def fault_of(self, error: Exception) -> Fault:
+        """Whose fault an error is."""
 
     def no_room(self) -> str | None:
         """Why no event may be taken now, if so."""
@@ -105,7 +103,7 @@ class View(Protocol):
     """A journal to read, from any thread."""
 
     def reading(self) -> AbstractContextManager[sa.Connection]:
-        """One snapshot; JournalUnavailable where it cannot be read."""
+        """One snapshot; JournalUnreadable where it cannot be read."""
 
     def alive(self, connection: sa.Connection) -> set[str]:
         """Which nodes live."""

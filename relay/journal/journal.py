@@ -60,6 +60,7 @@ class Journal(Destinations):
         serves: bool,
         clock: Clock,
         hooks: Hooks | None,
+        died: Callable[[], None] | None,
         append_timeout: float,
     ) -> None:
         self._engine = engine
@@ -68,7 +69,7 @@ class Journal(Destinations):
         self._serves = serves
         self._clock = clock
         self._append_timeout = append_timeout
-        self._writer = Writer(engine, lease=lease, node=node, clock=clock, hooks=hooks)
+        self._writer = Writer(engine, lease=lease, node=node, clock=clock, hooks=hooks, died=died)
 
     @classmethod
     def open(
@@ -79,6 +80,7 @@ class Journal(Destinations):
         node: str | None = None,
         create: bool = True,
         hooks: Hooks | None = None,
+        died: Callable[[], None] | None = None,
         append_timeout: float = APPEND_TIMEOUT,
     ) -> Journal:
         """Open the journal and start writing; raises JournalRefused where it must not be used.
@@ -87,7 +89,8 @@ class Journal(Destinations):
         a command. `create` makes an SQLite journal where there never was one and upgrades an older one; on
         PostgreSQL `relay journal upgrade` alone does that.
         The clock is set to the time that the journal goes by: the database's, or that of the processes which
-        serve the file.
+        serve the file. `died` is called from the thread that writes where that ends
+        before `close`; the process must end then, too.
         """
         engine = open_engine(url, create=create)
         lease: Lease | None = None
@@ -100,6 +103,7 @@ class Journal(Destinations):
                 serves=node is not None,
                 clock=clock,
                 hooks=hooks,
+                died=died,
                 append_timeout=append_timeout,
             )
             journal._writer.tally.backlog = engine.write(pending_by_destination)
@@ -126,7 +130,7 @@ class Journal(Destinations):
     @property
     def available(self) -> bool:
         """Whether events are taken now."""
-        return self._writer.trouble is None
+        return self._writer.trouble is None and self._writer.is_alive
 
     def may_start(self, now: float) -> bool:
         """Whether this node may begin an attempt: it has shown lately that it lives.
@@ -165,10 +169,17 @@ class Journal(Destinations):
             timer.cancel()
 
     async def settle(self, settlement: Settlement) -> Settled:
-        """End an attempt; not done where it is fenced off."""
+        """End an attempt; not done where it is fenced off.
+
+        Raises InternalFault where a bug keeps even its outcome from being written: see `lose`.
+        """
         future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
         self._writer.submit(settlement, future, keep=True)
         return await future
+
+    async def lose(self, held: Delivery) -> list[Rescued]:
+        """Take back a delivery whose attempt met a bug of Relay's own; the second time, it is poison."""
+        return await self._do(partial(claim.lose, held=held), keep=True)
 
     async def outcomes(self, delivery_id: str) -> list[Outcome]:
         """How a delivery's attempts ended so far, the first one first."""

@@ -20,8 +20,9 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 
-from relay.errors import JournalRefused, JournalUnavailable
+from relay.errors import JournalRefused, JournalUnreadable
 from relay.journal.engine import words_of
+from relay.journal.faults import Fault
 from relay.journal.postgres_figures import bytes_in_use, bytes_on_disk
 from relay.journal.postgres_transactions import oldest_transactions
 from relay.journal.row_lease import RowLease, living, server_time
@@ -43,12 +44,8 @@ _IN_THE_WAY = frozenset({"40P01", "40001"})  # deadlock, serialization
 _LOCKED = "55P03"
 _ROWS_FAULT = ("22", "23", "54")  # classes: data, integrity, a limit such as that of an index's row
 
-_TROUBLE = (
-    *(sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError),
-    # A stream of rows goes past SQLAlchemy, and so do its errors.
-    *(psycopg.OperationalError, psycopg.InternalError, psycopg.InterfaceError),
-    OSError,
-)
+_EVERY_ROWS_FAULT = ("08", "25", "28", "40", "53", "55", "57", "58")
+"""Classes of errors that meet whatever is written: link, transaction, resources, locks, operator, disk."""
 
 _WRITER = {
     "default_transaction_isolation": "read\\ committed",
@@ -131,10 +128,25 @@ def sqlstate(error: BaseException) -> str:
     return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
 
 
+def fault_of(error: BaseException) -> Fault:
+    """Whose fault an error is that came of a write to a database."""
+    state, cause = sqlstate(error), getattr(error, "orig", None) or error
+    if state.startswith(_ROWS_FAULT):
+        return Fault.ROW
+    if state == _LOCKED:
+        return Fault.BUSY
+    if state:
+        return Fault.OUTAGE if state.startswith(_EVERY_ROWS_FAULT) else Fault.STATEMENT
+    if isinstance(cause, psycopg.DataError | OverflowError | UnicodeEncodeError):
+        return Fault.ROW  # the driver has no form for such a value
+    if isinstance(cause, psycopg.ProgrammingError | psycopg.NotSupportedError):
+        return Fault.OURS  # the driver does not understand what it was asked for
+    return Fault.OUTAGE if isinstance(cause, psycopg.Error | OSError | MemoryError) else Fault.OURS
+
+
 def is_rows_fault(error: BaseException) -> bool:
     """Whether the server, or the driver before it, refuses a row and would refuse it again."""
-    state = sqlstate(error)
-    return state.startswith(_ROWS_FAULT) or (not state and isinstance(error, psycopg.DataError))
+    return fault_of(error) is Fault.ROW
 
 
 def cut_off(connection: psycopg.Connection[Any] | None) -> None:
@@ -212,15 +224,9 @@ class PostgresEngine:
     def mark(self, *, now: bool = False) -> None:
         """No mark: the journal is not a file that somebody could move away from beside it."""
 
-    def is_trouble(self, error: Exception) -> bool:
-        """Whether the server or the link is at fault, and no row."""
-        if sqlstate(error).startswith(_ROWS_FAULT):
-            return False
-        return isinstance(error, _TROUBLE) or type(error) in (sa.exc.DatabaseError, psycopg.DatabaseError)
-
-    def is_busy(self, error: Exception) -> bool:
-        """Whether somebody else held a lock for too long."""
-        return sqlstate(error) == _LOCKED
+    def fault_of(self, error: Exception) -> Fault:
+        """By the state that the server names; without one, by who raised it."""
+        return fault_of(error)
 
     def no_room(self) -> str | None:
         """None: a server whose disk is full says so itself."""
@@ -283,7 +289,7 @@ class PostgresView:
             with self._watchdog.over(cut), self._engine.connect() as connection:
                 yield connection
         except (sa.exc.DBAPIError, psycopg.Error, UnicodeError) as error:
-            raise JournalUnavailable(
+            raise JournalUnreadable(
                 f"the journal {self._address} cannot be read: {words_of(error)}"
             ) from error
 

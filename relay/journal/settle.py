@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from relay.journal import lanes
-from relay.journal.codec import attempt_row, maybe_to_wire, pack_rendered
+from relay.journal.codec import attempt_row, maybe_to_wire, pack_rendered, to_wire
 from relay.journal.lanes import Gone
-from relay.journal.schema import attempt
+from relay.journal.schema import PENDING, attempt, delivery
 from relay.journal.statements import Row
 from relay.journal.tx import Mismatch, Tx
 from relay.journal.values import Settled, Settlement
@@ -41,6 +41,44 @@ def settle_one(tx: Tx, settlement: Settlement) -> Settled:
         )
     ).first()
     return Settled(done=before is not None, promoted=False)
+
+
+def settle_plainly(tx: Tx, settlement: Settlement) -> Settled:
+    """Write the end of an attempt that cannot be written whole: its outcome and what follows from it.
+
+    Without the attempt's own row, its status and its texts, one of which the engine refuses; and by a
+    statement of its own, so that a bug in the usual one has nothing sent again that was delivered.
+    """
+    held, pending = settlement.delivery, settlement.state is DeliveryState.PENDING
+    changed = tx.connection.execute(
+        sa.update(delivery)
+        .where(
+            delivery.c.id == held.id,
+            delivery.c.owner == held.owner,
+            delivery.c.fence == held.fence,
+            delivery.c.state == PENDING,
+        )
+        .values(
+            state=settlement.state.value,
+            finished=settlement.finished,
+            due_at=settlement.due_at if pending else None,
+            outcome=settlement.attempt.outcome.value,
+            error=to_wire("its end could not be written whole; the log says why"),
+            reason=settlement.reason,
+            finished_at=None if pending else tx.now,
+            owner=None,
+            owned_at=None,
+        )
+    ).rowcount
+    if not changed:
+        return Settled(done=False, promoted=False)
+    if not pending:
+        tx.sums.backlog[held.destination] -= 1
+    if settlement.state is DeliveryState.DELIVERED:
+        tx.sums.ledger[held.source, held.destination, "delivered"] += 1
+    gone = _gone(settlement)
+    promoted = lanes.leave(tx, [] if gone is None else [gone])
+    return Settled(done=True, promoted=bool(promoted))
 
 
 def outcomes(tx: Tx, delivery_id: str) -> list[Outcome]:

@@ -21,13 +21,15 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from relay.errors import JournalUnavailable
+from relay.errors import JournalUnreadable
 from relay.journal.engine import words_of
+from relay.journal.faults import Fault
 from relay.journal.file_lease import FileLease, living, time_of
 from relay.journal.files import FileLock, Identity, LockTimeout, beside, descriptors_ran_out, identity_of
 from relay.journal.mark import Mark
 from relay.journal.open_files import Misplaced, OpenFiles
 from relay.journal.schema import node
+from relay.journal.sqlite_faults import fault_of
 from relay.journal.sqlite_readers import LOG_IS_LARGE, long_readers, size_of_log
 from relay.journal.values import Pin
 
@@ -51,8 +53,6 @@ _COMMIT_FRAMES = 12
 """Pages that a commit writes beside its rows: a first guess, which each checkpoint corrects."""
 
 _SECOND = 1.0
-
-_TROUBLE = (sa.exc.OperationalError, sa.exc.InternalError, sqlite3.DatabaseError, OSError)
 
 
 def make_engine(path: Path, *, readonly: bool) -> sa.Engine:
@@ -256,17 +256,9 @@ class SqliteEngine:
         _driver(connection).rollback()
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
-    def is_trouble(self, error: Exception) -> bool:
-        """Whether the file is at fault, and no row."""
-        return isinstance(error, _TROUBLE) or type(error) is sa.exc.DatabaseError
-
-    def is_busy(self, error: Exception) -> bool:
-        """Whether another process holds the file, or the files are elsewhere: the connection is as it was."""
-        cause = getattr(error, "orig", error)
-        code = getattr(cause, "sqlite_errorcode", None)
-        return isinstance(error, LockTimeout | Misplaced) or (
-            code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-        )
+    def fault_of(self, error: Exception) -> Fault:
+        """By SQLite's code, where the error has one."""
+        return fault_of(error)
 
     def no_room(self) -> str | None:
         """Why no event may be taken now, if so; looks at the files and at the disk once a second."""
@@ -339,7 +331,7 @@ class SqliteView:
     def reading(self) -> Iterator[sa.Connection]:
         """One snapshot; none of a file that is at its path no more, though it could still be read."""
         if identity_of(self._path) != self._identity:
-            raise JournalUnavailable(
+            raise JournalUnreadable(
                 f"the journal {self._path} cannot be read: it was deleted, moved or replaced"
             )
         try:
@@ -347,7 +339,7 @@ class SqliteView:
                 yield connection
         except (sa.exc.DatabaseError, sqlite3.Error) as error:
             why = descriptors_ran_out() or words_of(error)
-            raise JournalUnavailable(f"the journal {self._path} cannot be read: {why}") from error
+            raise JournalUnreadable(f"the journal {self._path} cannot be read: {why}") from error
 
     def alive(self, connection: sa.Connection) -> set[str]:
         """Which nodes hold their file."""

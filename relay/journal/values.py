@@ -31,6 +31,9 @@ class Hooks(Protocol):
     def committed(self, size: int, seconds: float) -> None:
         """A batch of so many jobs was committed in so many seconds."""
 
+    def internal_error(self, *, where: str, error: BaseException, delivery_id: str | None) -> None:
+        """A bug of Relay's own was met."""
+
 
 class Retention(Protocol):
     """For how many seconds what is finished is kept, and how many bytes the journal may take."""

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from relay.journal.faults import report_here
+
 _LOOK_EVERY = 0.5
 
 
@@ -39,9 +41,17 @@ class Watchdog:
                 now = time.monotonic()
                 late = [token for token, (deadline, _) in self._watched.items() if deadline <= now]
                 for token in late:
-                    self._watched.pop(token)[1]()
+                    _call(self._watched.pop(token)[1])
 
     def end(self) -> None:
         """Watch no more."""
         self._ended.set()
         self._thread.join()
+
+
+def _call(cut: Callable[[], None]) -> None:
+    """Cut one off; what goes wrong must not end the watch over the others."""
+    try:
+        cut()
+    except Exception as error:  # noqa: BLE001 - as above
+        report_here(error)

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from relay.clock import Clock
-from relay.errors import JournalUnavailable, RowRefused
-from relay.journal import lanes
-from relay.journal.append import append_many, append_one
+from relay.errors import JournalUnavailable, RelayError
+from relay.journal import batch
+from relay.journal.batch import Alone, refusal
 from relay.journal.claim import release
 from relay.journal.engine import Engine, Lease, words_of
+from relay.journal.faults import Fault, report_here
+from relay.journal.jobs import Ends, Job, Work, give_up, hand_out, resolve, size_of
 from relay.journal.schema import meta
-from relay.journal.settle import settle_many, settle_one
 from relay.journal.statements import Statements
 from relay.journal.tally import Tally
-from relay.journal.tx import Sums, Tx
+from relay.journal.tx import Mismatch, Sums, Tx
 from relay.journal.values import Claim, Entry, Hooks, Receipt, Settlement
 from relay.model import Delivery
 
@@ -34,34 +34,30 @@ _TICK = 1.0
 _GRACE = 0.5
 """Seconds that an append whose time is up, but which is being written just now, waits for the truth."""
 
-Work = Entry | Settlement | Callable[[Tx], Any]
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One thing to write, and the future that waits for it; `keep`: tried until it succeeds."""
-
-    work: Work
-    future: asyncio.Future[Any] | None
-    keep: bool
-    taken: bool = False
-    withdrawn: bool = False
-
-
-Ends = list[tuple[Job, Any]]
-"""Jobs with their results; an exception is raised where the job is awaited."""
-
 
 class Writer:
-    """A queue, a thread, and the state of the journal as the thread sees it."""
+    """A queue, a thread, and the state of the journal as the thread sees it.
 
-    def __init__(self, engine: Engine, *, lease: Lease, node: str, clock: Clock, hooks: Hooks | None) -> None:
+    `died` is called in the thread where that ends and was not told to: nothing can be written any more.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        lease: Lease,
+        node: str,
+        clock: Clock,
+        hooks: Hooks | None,
+        died: Callable[[], None] | None,
+    ) -> None:
         self._engine = engine
         self._lease = lease
         self._statements = Statements.of(engine.dialect)
         self._node = node
         self._clock = clock
         self._hooks = hooks
+        self._died = died
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._kept: list[Job] = []
@@ -71,6 +67,7 @@ class Writer:
         self._announced: str | None = None
         self._probe_at = 0.0
         self._stopping = False
+        self._ended = False
         self.tally = Tally()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
 
@@ -78,6 +75,11 @@ class Writer:
     def trouble(self) -> str | None:
         """Why the journal takes no events now, if so."""
         return self._failure or self._low
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is a thread that writes."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin to write."""
@@ -92,9 +94,13 @@ class Writer:
         """Have something written; the future is resolved after the commit."""
         job = Job(work, future, keep)
         if self._stopping:
-            _resolve([(job, JournalUnavailable("the journal is closed"))], self)
+            resolve([(job, JournalUnavailable("the journal is closed"))], self.forgotten)
             return job
         self._queue.put(job)
+        if self._ended:  # between the two lines above
+            hand_out(
+                [(one, JournalUnavailable("the journal is closed")) for one in self._queued()], self.forgotten
+            )
         return job
 
     def count_rejected(self, source: str) -> None:
@@ -119,7 +125,7 @@ class Writer:
                 JournalUnavailable("the journal did not get to it in time; nothing was stored")
             )
         else:
-            future.get_loop().call_later(_GRACE, _give_up, future)
+            future.get_loop().call_later(_GRACE, give_up, future)
 
     def forgotten(self, job: Job, result: Any) -> None:
         """What was taken for a caller who is gone must not stay owned: anybody may have it."""
@@ -131,19 +137,53 @@ class Writer:
         if held:
             self.submit(partial(release, deliveries=held, interrupted=False), None, keep=True)
 
+    # The thread.
+
     def _run(self) -> None:
-        while True:
-            jobs = self._take()
-            self._turn(jobs)
-            if self._stopping and self._queue.empty():
-                break
+        try:
+            while not (self._stopping and self._queue.empty()):
+                self._turn()
+        except BaseException as error:  # noqa: BLE001 - no thread of ours ends without a word
+            self._failure = f"the thread that writes the journal has ended: {type(error).__name__}: {error}"
+            self._report(error)
+            self._announce()
+            if self._died is not None:
+                _tell(self._died)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._stopping = self._ended = True
         closed = JournalUnavailable("the journal was closed before it could write this")
-        _hand_out([(job, closed) for job in self._kept], self)
+        hand_out([(job, closed) for job in (*self._kept, *self._queued())], self.forgotten)
         self._engine.close()
 
-    def _take(self) -> list[Job]:
-        """The next batch; nothing after a second without work."""
+    def _queued(self) -> Iterable[Job]:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = self._queue.get_nowait()
+                if job is not None:
+                    yield job
+
+    def _turn(self) -> None:
+        """Write the next batch; whatever is met, the thread goes on."""
         jobs: list[Job] = []
+        ends: Ends = []
+        try:
+            self._take(jobs)
+            ends = self._write_batch(jobs)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
+            ends = self._refuse(jobs, self._failure or "")
+        except BaseException:
+            ends = [(job, JournalUnavailable("the thread that writes the journal has ended")) for job in jobs]
+            raise
+        finally:
+            self._announce()
+            hand_out(ends, self.forgotten)
+
+    def _take(self, jobs: list[Job]) -> None:
+        """Take the next batch; nothing after a second without work."""
         size = 0
         pause = 0.0 if self._stopping else _TICK
         try:
@@ -153,7 +193,7 @@ class Writer:
                     self._stopping = True
                 else:
                     jobs.append(job)
-                    size += _size(job.work)
+                    size += size_of(job.work)
                 if len(jobs) >= _MOST_JOBS or size >= _MOST_BYTES:
                     break
                 job = self._queue.get_nowait()
@@ -162,25 +202,25 @@ class Writer:
         with self._lock:
             for job in jobs:
                 job.taken = not job.withdrawn
-        return [job for job in jobs if job.taken]
+        jobs[:] = [job for job in jobs if job.taken]
 
-    def _turn(self, jobs: list[Job]) -> None:
+    def _write_batch(self, jobs: list[Job]) -> Ends:
+        if self._failure is not None and not self._probe():
+            return self._refuse(jobs, self._failure)
+        self._low = self._engine.no_room()
         ends: Ends = []
-        try:
-            if self._failure is not None and not self._probe():
-                ends = self._refuse(jobs, self._failure)
-                return
-            self._low = self._engine.no_room()
-            if self._low is not None:
-                entries = [job for job in jobs if isinstance(job.work, Entry)]
-                ends = [(job, JournalUnavailable(self._low)) for job in entries]
-                jobs = [job for job in jobs if not isinstance(job.work, Entry)]
-            jobs = self._kept + jobs
-            self._kept = []
-            ends += self._commit(jobs)
-        finally:
-            self._announce()
-            _hand_out(ends, self)
+        if self._low is not None:
+            entries = [job for job in jobs if isinstance(job.work, Entry)]
+            ends = [(job, JournalUnavailable(self._low)) for job in entries]
+            jobs = [job for job in jobs if not isinstance(job.work, Entry)]
+        return ends + self._commit(self._kept_and_due() + jobs)
+
+    def _kept_and_due(self) -> list[Job]:
+        now = time.monotonic()
+        due = [job for job in self._kept if job.retry_at <= now or self._stopping]
+        if due:
+            self._kept = [job for job in self._kept if job not in due]
+        return due
 
     def _refuse(self, jobs: Sequence[Job], why: str) -> Ends:
         self._kept += [job for job in jobs if job.keep]
@@ -191,24 +231,36 @@ class Writer:
         if time.monotonic() < self._probe_at and not self._stopping:
             return False
         try:
-            self._engine.write(self._touch)
+            self._engine.write(self._rehearse)
+            self._mark(now=True)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next second tries again
             self._fail(error)
             return False
         self._failure = None
         return True
 
-    def _touch(self, connection: sa.Connection) -> None:
-        now = str(self._clock.now())
-        touched = sa.update(meta).where(meta.c.key == "probed_at").values(value=now)
+    def _rehearse(self, connection: sa.Connection) -> None:
+        """Do once what a batch does: a journal that takes a number but no event is none."""
+        tx = Tx(connection, self._statements, self._node, self._clock.now(), self._lease.slot)
+        batch.rehearse(tx, self._engine.fault_of)
+        touched = sa.update(meta).where(meta.c.key == "probed_at").values(value=str(tx.now))
         connection.execute(touched)
+
+    def _mark(self, *, now: bool = False) -> None:
+        """Write the mark, which is a witness alone: a bug in it is reported, and stops nobody."""
+        try:
+            self._engine.mark(now=now)
+        except Exception as error:
+            if self._engine.fault_of(error) is not Fault.OURS:
+                raise
+            self._report(error)
 
     def _commit(self, jobs: list[Job]) -> Ends:
         with self._lock:
             rejected, self._rejected = self._rejected, Sums()
         is_due = self.tally.is_due(last=self._stopping) or self._lease.is_due(self._clock.now())
         if not (jobs or rejected.ledger or is_due):
-            self._engine.mark()
+            self._mark()
             return []
         began = time.monotonic()
         try:
@@ -227,19 +279,32 @@ class Writer:
 
     def _after(self, jobs: Sequence[Job]) -> None:
         try:
-            self._engine.wrote(sum(_size(job.work) for job in jobs))
+            self._engine.wrote(sum(size_of(job.work) for job in jobs))
         except Exception as error:  # noqa: BLE001 - the thread must live
             # The batch is committed; a checkpoint that fails may mean that fsync does.
-            if not self._engine.is_busy(error):
-                self._fail(error)
+            match self._engine.fault_of(error):
+                case Fault.OURS:
+                    self._report(error)
+                case Fault.BUSY:
+                    pass
+                case _:
+                    self._fail(error)
 
     def _write(self, jobs: list[Job], rejected: Sums) -> tuple[Ends, Sums]:
+        bug: Exception | None = None
         try:
             return self._engine.write(partial(self._all_at_once, jobs, rejected))
+        except Mismatch:
+            pass
         except Exception as error:
-            if self._engine.is_trouble(error):
+            fault = self._engine.fault_of(error)
+            if fault.concerns_all:
                 raise
-            return self._engine.write(partial(self._one_by_one, jobs, rejected))
+            bug = error if fault is Fault.OURS else None
+        alone, sums = self._engine.write(partial(self._one_by_one, jobs, rejected))
+        if bug is not None and all(one.failure is None for one in alone):
+            self._report(bug)  # else it is that of the one job
+        return [end for one in alone for end in self._answers(one)], sums
 
     def _tx(self, connection: sa.Connection, rejected: Sums) -> Tx:
         tx = Tx(connection, self._statements, self._node, self._clock.now(), self._lease.slot)
@@ -250,48 +315,53 @@ class Writer:
 
     def _all_at_once(self, jobs: list[Job], rejected: Sums, connection: sa.Connection) -> tuple[Ends, Sums]:
         tx = self._tx(connection, rejected)
-        lanes.reserve(tx, _deliveries(jobs))
-        ends: Ends = []
-        appends = [(job, job.work) for job in jobs if isinstance(job.work, Entry)]
-        settles = [(job, job.work) for job in jobs if isinstance(job.work, Settlement)]
-        if appends:
-            receipts = append_many(tx, [entry for _, entry in appends])
-            ends += [(job, receipt) for (job, _), receipt in zip(appends, receipts, strict=True)]
-        if settles:
-            settled = settle_many(tx, [settlement for _, settlement in settles])
-            ends += [(job, done) for (job, _), done in zip(settles, settled, strict=True)]
-        for job in jobs:
-            if not isinstance(job.work, Entry | Settlement):
-                ends.append((job, job.work(tx)))
+        ends = batch.all_at_once(tx, jobs)
         self.tally.finish(tx, last=self._stopping)
         return ends, tx.sums
 
-    def _one_by_one(self, jobs: list[Job], rejected: Sums, connection: sa.Connection) -> tuple[Ends, Sums]:
+    def _one_by_one(
+        self, jobs: list[Job], rejected: Sums, connection: sa.Connection
+    ) -> tuple[list[Alone], Sums]:
         tx = self._tx(connection, rejected)
-        lanes.reserve(tx, _deliveries(jobs))
-        ends = [(job, self._alone(tx, job)) for job in sorted(jobs, key=_rank)]
+        ends = batch.one_by_one(tx, jobs, self._engine.fault_of)
         self.tally.finish(tx, last=self._stopping)
         return ends, tx.sums
 
-    def _alone(self, tx: Tx, job: Job) -> Any:
-        part = tx.part()
-        try:
-            with tx.connection.begin_nested():
-                result = _do(part, job.work)
-        except Exception as error:
-            if self._engine.is_trouble(error):
-                raise
-            if isinstance(job.work, Entry | Settlement):
-                return RowRefused(f"the engine refuses this row: {words_of(error)}")
-            return error
-        tx.sums.add(part.sums)
-        return result
+    def _answers(self, alone: Alone) -> Ends:
+        """What the caller of a job that was tried by itself hears; nothing yet where it is kept."""
+        job, failure = alone.job, alone.failure
+        # That the engine refuses a sender's values is the sender's to hear, and nobody else's.
+        is_theirs = (
+            failure is not None and failure.fault is Fault.ROW and not isinstance(job.work, Settlement)
+        )
+        if failure is not None and not (is_theirs or isinstance(failure.error, RelayError)):
+            self._report(failure.error, job)
+        if failure is None or alone.done:
+            return [(job, alone.result)]
+        if failure.fault is Fault.STATEMENT and job.keep:
+            job.retry_at = time.monotonic() + _TICK
+            self._kept.append(job)
+            return []
+        return [(job, refusal(job.work, failure, bare=self._hooks is None))]
 
     def _fail(self, error: Exception) -> None:
+        """Take no more writes until a probe succeeds."""
+        fault = self._engine.fault_of(error)
+        if fault is Fault.OURS:
+            self._report(error)
         self._failure = f"the journal cannot be written: {words_of(error)}"
         self._probe_at = time.monotonic() + _TICK
-        if not self._engine.is_busy(error):
+        if fault is not Fault.BUSY:
             self._engine.discard()
+
+    def _report(self, error: BaseException, job: Job | None = None) -> None:
+        """Report a bug of Relay's own with its traceback."""
+        if self._hooks is None:
+            report_here(error)
+            return
+        work = None if job is None else job.work
+        delivery_id = work.delivery.id if isinstance(work, Settlement) else None
+        _tell(partial(self._hooks.internal_error, where="journal", error=error, delivery_id=delivery_id))
 
     def _announce(self) -> None:
         trouble = self.trouble
@@ -308,67 +378,5 @@ def _tell(hook: Callable[..., None], *facts: object) -> None:
     """Tell somebody whose own trouble must not stop the writing, nor keep a receipt from its sender."""
     try:
         hook(*facts)
-    except Exception:  # noqa: BLE001 - as above; Python's own hook for threads reports it
-        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
-
-
-def _do(tx: Tx, work: Work) -> Any:
-    if isinstance(work, Entry):
-        return append_one(tx, work)
-    if isinstance(work, Settlement):
-        return settle_one(tx, work)
-    return work(tx)
-
-
-def _deliveries(jobs: Sequence[Job]) -> Iterator[Delivery]:
-    for job in jobs:
-        if isinstance(job.work, Entry):
-            yield from job.work.deliveries
-        elif isinstance(job.work, Settlement):
-            yield job.work.delivery
-
-
-def _rank(job: Job) -> tuple[int, str, str]:
-    """First what is stored, in the order of the keys that it locks; then what is settled; then the rest."""
-    if isinstance(job.work, Entry):
-        return (0, job.work.event.source, "" if job.work.dedup is None else job.work.dedup.key)
-    return (1, "", "") if isinstance(job.work, Settlement) else (2, "", "")
-
-
-def _size(work: Work) -> int:
-    if isinstance(work, Entry):
-        return len(work.event.body) + 2048
-    if isinstance(work, Settlement):
-        return len(work.attempt.response) + 1024
-    return 4096
-
-
-def _hand_out(ends: Ends, writer: Writer) -> None:
-    """Resolve futures, waking each event loop once."""
-    by_loop: dict[asyncio.AbstractEventLoop, Ends] = {}
-    for job, result in ends:
-        if job.future is not None:
-            by_loop.setdefault(job.future.get_loop(), []).append((job, result))
-    for loop, ours in by_loop.items():
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_resolve, ours, writer)
-
-
-def _resolve(ends: Ends, writer: Writer) -> None:
-    for job, result in ends:
-        future = job.future
-        if future is None:
-            continue
-        if future.done():
-            writer.forgotten(job, result)
-        elif isinstance(result, Exception):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
-
-
-def _give_up(future: asyncio.Future[Any]) -> None:
-    if not future.done():
-        future.set_exception(
-            JournalUnavailable("the journal hangs while writing; it may or may not be stored")
-        )
+    except Exception as error:  # noqa: BLE001 - as above
+        report_here(error)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from relay.model import Standing
+from relay.telemetry.bugs import Bugs
 from relay.telemetry.figures import Figures
 from relay.telemetry.logs import Logs, masked
 from relay.telemetry.metrics import set_all
@@ -22,6 +24,7 @@ class Life(Voice):
     def __init__(self, logs: Logs) -> None:
         super().__init__(logs)
         self._imbalance = 0
+        self._bugs = Bugs()
 
     def service_started(self, **facts: object) -> None:
         """The process began; `facts` are what it was started with (version, journal, addresses)."""
@@ -50,7 +53,12 @@ class Life(Voice):
         )
 
     def internal_error(self, *, where: str, error: BaseException, delivery_id: str | None = None) -> None:
-        """A bug was met and got around; the line has its traceback, and is a library's in the closed list."""
+        """A bug was met and got around; the line has its traceback, and is a library's in the closed list.
+
+        The same bug is told once a minute, however often it is met. From any thread.
+        """
+        if not self._bugs.is_new(error, time.monotonic()):
+            return
         line: dict[str, Any] = {"delivery_id": delivery_id} if delivery_id is not None else {}
         trace = "".join(traceback.format_exception(error))
         self._log.error(
@@ -107,6 +115,14 @@ class Life(Voice):
     def recovered(self) -> None:
         """The journal takes writes again."""
         self._log.info("journal.recovered")
+
+    def chore_blind(self, *, chore: str, error: str) -> None:
+        """A chore cannot read the journal, which takes writes: what it looks for is seen by nobody."""
+        self._log.error("journal.unavailable", chore=chore, error=text_of(error))
+
+    def chore_sees(self, *, chore: str) -> None:
+        """The chore reads the journal again."""
+        self._log.info("journal.recovered", chore=chore)
 
     def committed(self, size: int, seconds: float) -> None:
         """The journal committed so many writes in one go; a metric alone, with no line."""

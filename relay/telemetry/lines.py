@@ -94,10 +94,14 @@ class LineWriter:
             lines, self._lines = self._lines, []
             lost, self._lost = self._lost, 0
             self._size = 0
-        if lost:
-            lines.append(self._lost_line(lost))
-        if lines:
-            self._write("\n".join(lines) + "\n")
+        try:
+            if lost:
+                lines.append(self._lost_line(lost))
+            if lines:
+                self._write("\n".join(lines) + "\n")
+        except Exception:  # noqa: BLE001 - the thread must live; how many were lost is told with the next
+            with self._lock:
+                self._lost += lost + len(lines)
 
     def _write(self, text: str) -> None:
         if self._descriptor is not None:

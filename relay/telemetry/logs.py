@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -210,6 +211,13 @@ class _Library(logging.Handler):
         self._logger.log(_level(record.levelno), "library.message", **values)
 
 
+def _thread_met(met: threading.ExceptHookArgs) -> None:
+    """Log what a thread met and could not hand to anybody; most of them end of it."""
+    name = "unknown" if met.thread is None else met.thread.name
+    error = met.exc_value or met.exc_type()
+    logging.getLogger("relay.threads").error("in the thread %s: %s", name, error, exc_info=error)
+
+
 def _level(number: int) -> int:
     """The nearest level below that structlog knows."""
     return max(logging.WARNING, min(logging.CRITICAL, number // 10 * 10))
@@ -231,6 +239,8 @@ class Logs:
         # Unset, uvicorn takes it for its most talkative level and formats a line per connection.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         logging.captureWarnings(capture=True)
+        self._excepthook = threading.excepthook
+        threading.excepthook = _thread_met
 
     def close(self) -> None:
         """Write what waits; may be called twice."""
@@ -242,6 +252,7 @@ class Logs:
             logging.getLogger("uvicorn.access").propagate = True
             logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)
             logging.captureWarnings(capture=False)
+            threading.excepthook = self._excepthook
 
 
 def configure(

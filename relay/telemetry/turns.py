@@ -23,7 +23,11 @@ def turn(descriptor: int | None) -> Iterator[None]:
     if descriptor is None:
         yield
         return
-    fcntl.lockf(descriptor, fcntl.LOCK_EX)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX)
+    except OSError:  # out of locks: a line that may be torn is better than none
+        yield
+        return
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from relay import model
 from relay.config import Configuration, Settings, Source
-from relay.errors import JournalUnavailable, RequestRefused, RowRefused
+from relay.errors import InternalFault, JournalUnavailable, RequestRefused, RowRefused
 from relay.ingest import Accepted
 from relay.service import Service
 from relay.signatures import Answer
@@ -137,17 +137,28 @@ async def receive(
         taken = await _receive_for(ingress, source, placeholders, request, remote)
     except RequestRefused as refused:
         return _refuse(service, refused, source=source, remote=remote, path=path)
-    except JournalUnavailable:
-        away = RequestRefused(503, "journal_unavailable", retry_after=JOURNAL_RETRY_AFTER)
-        return _refuse(service, away, source=source, remote=remote, path=path)
-    except RowRefused:
-        return _refuse(service, RequestRefused(400, "row_refused"), source=source, remote=remote, path=path)
+    except Exception as error:  # noqa: BLE001 - a sender whose event met a bug must keep it
+        return _refuse(service, _refusal(service, error), source=source, remote=remote, path=path)
     if not isinstance(taken, Accepted):
         return Response(taken.body, taken.status, headers=_ANSWER_HEADERS, media_type=taken.content_type)
     if taken.owned:
         background.add_task(service.dispatcher.run, taken.event, taken.owned)
     service.telemetry.acknowledged(source=source.name, seconds=service.clock.now() - taken.event.received_at)
     return _receipt(source, taken)
+
+
+def _refusal(service: Service, error: Exception) -> RequestRefused:
+    """What the sender hears, by whose fault it is that its event is not stored."""
+    match error:
+        case RowRefused():
+            return RequestRefused(400, "row_refused")
+        case InternalFault():  # reported by the journal
+            return RequestRefused(503, "internal_error", retry_after=JOURNAL_RETRY_AFTER)
+        case JournalUnavailable():
+            return RequestRefused(503, "journal_unavailable", retry_after=JOURNAL_RETRY_AFTER)
+        case _:
+            service.telemetry.internal_error(where="ingest", error=error)
+            return RequestRefused(503, "internal_error", retry_after=JOURNAL_RETRY_AFTER)
 
 
 async def _receive_for(

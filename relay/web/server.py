@@ -53,12 +53,12 @@ async def _run(
         servers.append((make_server(back), listener))
     settle_memory()
     await service.tell_ready()
-    await hold(service, signals, servers)
-    return 0
+    return await hold(service, signals, servers)
 
 
-async def hold(service: Service, signals: Signals, servers: Sequence[tuple[Server, socket.socket]]) -> None:
-    """Serve until told to stop, then drain the service and close it."""
+async def hold(service: Service, signals: Signals, servers: Sequence[tuple[Server, socket.socket]]) -> int:
+    """Serve until told to stop, or broken; then drain the service and close it. The exit code."""
+    breaking = asyncio.create_task(_stop_where_broken(service, signals))
     hung_up = asyncio.create_task(at_each(signals.hangup, service.reloader.reload))
 
     async def drain() -> None:
@@ -67,6 +67,13 @@ async def hold(service: Service, signals: Signals, servers: Sequence[tuple[Serve
 
     await serve_until(signals.stop, servers, drain=drain)
     await service.close()
+    breaking.cancel()
+    return 1 if service.broken.is_set() else 0
+
+
+async def _stop_where_broken(service: Service, signals: Signals) -> None:
+    await service.broken.wait()
+    signals.stop.set()
 
 
 def ingress_server(service: Service) -> Server:

@@ -62,11 +62,11 @@ async def _run(end: socket.socket) -> int:
         await either(told.wait(), signals.stop.wait())
         public = listen_public(settings, shared=True)
         await service.tell_ready()
-        await hold(service, signals, [(front, public)])
+        code = await hold(service, signals, [(front, public)])
         channel.send({"families": families(telemetry.registry), "looked": False})
         answering.cancel()
         await channel.close()
-    return 0
+    return code
 
 
 async def _answer(channel: Channel, service: Service, told: asyncio.Event, signals: Signals) -> None:

@@ -48,6 +48,7 @@ class Told:
     troubles: list[str] = field(default_factory=list)
     recoveries: int = 0
     batches: list[int] = field(default_factory=list)
+    bugs: list[BaseException] = field(default_factory=list)
 
     def unavailable(self, error: str) -> None:
         """Remember it."""
@@ -61,6 +62,10 @@ class Told:
         """Remember how many jobs."""
         self.batches.append(size)
 
+    def internal_error(self, *, where: str, error: BaseException, delivery_id: str | None) -> None:
+        """Remember it."""
+        self.bugs.append(error)
+
 
 @contextlib.contextmanager
 def opened(
@@ -70,6 +75,7 @@ def opened(
     hooks: Told | None = None,
     create: bool = True,
     serving: bool = True,
+    died: Callable[[], None] | None = None,
     append_timeout: float = 4.0,
 ) -> Iterator[Journal]:
     """A journal that is closed at the end."""
@@ -79,6 +85,7 @@ def opened(
         node=uuid.uuid4().hex if serving else None,
         create=create,
         hooks=hooks,
+        died=died,
         append_timeout=append_timeout,
     )
     try:

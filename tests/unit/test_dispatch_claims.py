@@ -45,6 +45,9 @@ class Hooks:
             self.stopped.set()
             self.go_on.wait(30)
 
+    def internal_error(self, *, where: str, error: BaseException, delivery_id: str | None) -> None:
+        """Nothing to do."""
+
 
 @pytest.fixture
 def hooks() -> Hooks:

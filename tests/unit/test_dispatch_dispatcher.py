@@ -70,6 +70,9 @@ class Commits:
         """One more batch."""
         self.jobs += size
 
+    def internal_error(self, *, where: str, error: BaseException, delivery_id: str | None) -> None:
+        """Nothing to count."""
+
 
 class Bench:
     """A dispatcher, its journal, and what was sent."""
