@@ -11,7 +11,7 @@ from relay.alerts import Alerts, Disk, Watch
 from relay.clock import Clock
 from relay.config import Retention
 from relay.dispatch import Dispatcher
-from relay.errors import JournalUnavailable
+from relay.errors import JournalUnavailable, JournalUnreadable
 from relay.journal import Journal, Reader
 from relay.telemetry import Telemetry
 
@@ -54,7 +54,8 @@ class Chores:
     def start(self) -> None:
         """Begin, each chore after its first pause."""
         self.repeat(self.rescue, RESCUE_EVERY)
-        self.repeat(self._look, LOOK_EVERY, first=FIRST_LOOK)
+        for look in (self._look_at_disk, self._look, self._look_at_pin):
+            self.repeat(look, LOOK_EVERY, first=FIRST_LOOK)
         self.repeat(self._purge, PURGE_EVERY)
         self.repeat(self._audit, LEDGER_EVERY)
         self._tasks.append(asyncio.create_task(self._alerts.run()))
@@ -89,20 +90,36 @@ class Chores:
         )
 
     async def _repeat(self, chore: Callable[[], Awaitable[None]], pause: float, first: float) -> None:
+        name = chore.__name__.strip("_")
+        is_blind = False
         wait = first
         while True:
             await asyncio.sleep(wait)
             wait = pause
             try:
                 await chore()
+            except JournalUnreadable as error:
+                # While it takes no writes either, that is what was reported.
+                if not is_blind and self._journal.available:
+                    is_blind = True
+                    self._telemetry.chore_blind(chore=name, error=str(error))
             except JournalUnavailable:
-                continue  # told once, when it began
-            except Exception as error:  # noqa: BLE001 - tomorrow's chore must not die of today's journal
-                self._telemetry.internal_error(where=chore.__name__.strip("_"), error=error)
+                continue  # the journal reports it, once
+            except Exception as error:  # noqa: BLE001 - one failure must not stop the loop
+                self._telemetry.internal_error(where=name, error=error)
+            else:
+                if is_blind:
+                    is_blind = False
+                    self._telemetry.chore_sees(chore=name)
 
     async def _look(self) -> None:
-        status = await asyncio.to_thread(self._reader.status)
-        self._watch.look(status, disk=self._disk(), pin=await asyncio.to_thread(self._reader.pinned))
+        self._watch.look(await asyncio.to_thread(self._reader.status))
+
+    async def _look_at_disk(self) -> None:
+        self._watch.look_at_disk(self._disk())
+
+    async def _look_at_pin(self) -> None:
+        self._watch.look_at_pin(await asyncio.to_thread(self._reader.pinned))
 
     def _disk(self) -> Disk | None:
         """The journal's disk; none of this machine's where it lies on a server, which watches its own."""

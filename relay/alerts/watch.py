@@ -31,7 +31,7 @@ class Disk(Protocol):
 class Watch:
     """What was seen at the last look, so that each thing is told once, as it begins.
 
-    Call `look` every few seconds, and `replace` at a reload.
+    Call each `look` every few seconds, and `replace` at a reload.
     """
 
     def __init__(self, *, configuration: Configuration, telemetry: Telemetry, clock: Clock) -> None:
@@ -51,21 +51,23 @@ class Watch:
         self._known_since = {name: self._known_since.get(name, now) for name in configuration.sources}
         self._silent &= configuration.sources.keys()
 
-    def look(self, status: Status, *, disk: Disk | None, pin: Pin | None) -> None:
-        """Look for backlogs, silence, a full disk and a pinned journal; each is told as it begins.
+    def look(self, status: Status) -> None:
+        """Look for backlogs and silence; each is told as it begins.
 
-        `disk` is None where the journal lies on no disk of this machine, `pin` where nobody pins it. The
-        ledger's audit tells by itself, through `Telemetry.ledger_audited`.
+        The ledger's audit tells by itself, through `Telemetry.ledger_audited`.
         """
         now = self._clock.now()
         self._look_for_lag(status, now)
         self._look_for_silence(status, now)
+
+    def look_at_disk(self, disk: Disk | None) -> None:
+        """Look for a full disk; None where the journal lies on no disk of this machine."""
         was_low, self._is_disk_low = self._is_disk_low, disk is not None and is_low(disk)
         if disk is not None and self._is_disk_low and not was_low:
             self._telemetry.disk_low(free=disk.free)
-        self._look_at_pin(pin)
 
-    def _look_at_pin(self, pin: Pin | None) -> None:
+    def look_at_pin(self, pin: Pin | None) -> None:
+        """Look for who pins the journal; None where nobody does."""
         lags = self._lags("journal_pinned")
         passed = frozenset(
             lag for lag in lags if pin is not None and (pin.seconds is None or pin.seconds > lag)

@@ -365,7 +365,7 @@ async def test_a_backlog_is_told_when_a_rules_lag_has_passed(desk: Desk) -> None
     """Each rule has its own lag, and each is told once as its lag passes."""
     for minutes in (9, 11, 20, 61, 70):
         desk.clock.at = NOW + minutes * 60
-        desk.watch.look(status(oldest_at=NOW), disk=None, pin=None)
+        desk.watch.look(status(oldest_at=NOW))
         await desk.tell()
     told = [{one.destination for one in desk.deliveries(event)} for event in desk.events()]
     assert told == [{"chat"}, {"chat", "mail"}]
@@ -376,7 +376,7 @@ async def test_a_backlog_that_comes_back_is_told_again(desk: Desk) -> None:
     """Once it has gone below the lag, it is another backlog."""
     for minute, oldest_at in ((0, NOW - 700), (10, None), (20, NOW - 700)):
         desk.clock.at = NOW + minute * 60
-        desk.watch.look(status(oldest_at=oldest_at), disk=None, pin=None)
+        desk.watch.look(status(oldest_at=oldest_at))
         await desk.tell()
     assert len(desk.events()) == 2
 
@@ -386,12 +386,12 @@ async def test_silence_counts_from_the_last_event_or_the_start(desk: Desk, last_
     """After `silent_after` without an event operators are told, once for each silence."""
     for hours in (5.9, 6.1, 7):
         desk.clock.at = NOW + hours * 3600
-        desk.watch.look(status(last_at=last_at), disk=None, pin=None)
+        desk.watch.look(status(last_at=last_at))
         await desk.tell()
     assert [(body["kind"], body["about"]) for body in desk.bodies()] == [("source_silent", "stripe")]
-    desk.watch.look(status(last_at=desk.clock.at), disk=None, pin=None)
+    desk.watch.look(status(last_at=desk.clock.at))
     desk.clock.at += 7 * 3600
-    desk.watch.look(status(last_at=desk.clock.at - 7 * 3600), disk=None, pin=None)
+    desk.watch.look(status(last_at=desk.clock.at - 7 * 3600))
     await desk.tell()
     assert len(desk.events()) == 2
     assert len([line for line in desk.lines() if line["event"] == "source.silent"]) == 2
@@ -408,11 +408,11 @@ async def test_a_source_that_a_reload_brought_is_silent_from_then_on(desk: Desk,
     desk.clock.at += 3000
     desk.watch.replace(config.load(path, {}))
     desk.clock.at += 3000
-    desk.watch.look(status(last_at=NOW), disk=None, pin=None)
+    desk.watch.look(status(last_at=NOW))
     await desk.tell()
     assert desk.events() == []
     desk.clock.at += 1000
-    desk.watch.look(status(last_at=NOW), disk=None, pin=None)
+    desk.watch.look(status(last_at=NOW))
     await desk.tell()
     assert [body["about"] for body in desk.bodies()] == ["new"]
 
@@ -431,7 +431,7 @@ async def test_a_source_that_a_reload_brought_is_silent_from_then_on(desk: Desk,
 async def test_a_disk_that_fills_is_told_once(desk: Desk, disk: Disk, *, low: bool) -> None:
     """A twentieth of the disk is the mark, of large ones 5 GiB, of small ones 256 MiB."""
     for _ in range(3):
-        desk.watch.look(status(), disk=disk, pin=None)
+        desk.watch.look_at_disk(disk)
         desk.clock.at += WINDOW
         await desk.tell()
     assert [body["kind"] for body in desk.bodies()] == (["disk_low"] if low else [])
@@ -460,7 +460,7 @@ async def test_who_pins_the_journal_is_told_as_it_begins(
 ) -> None:
     """A reader of a large log at once, a transaction once it is older than the rule's lag."""
     for pin in pins:
-        desk.watch.look(status(), disk=None, pin=pin)
+        desk.watch.look_at_pin(pin)
         desk.clock.at += WINDOW
         await desk.tell()
     texts = [body["text"] for body in desk.bodies()]
