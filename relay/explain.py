@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.config import Configuration, Destination, Http, Source
 from relay.errors import ExpressionError
-from relay.expressions import View
+from relay.expressions import Program, View
 from relay.model import Delivery, Event
 from relay.routing import Fate, Order, Route, Trial, trials, view_of
 
@@ -21,9 +21,13 @@ CONFLICT = "conflict"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """What an expression for a key gave: its text, or why there is none."""
+    """What an expression for a key gave: its text, or why there is none.
+
+    `shown` is the text for people, without what a variable of the file brought into it.
+    """
 
     text: str | None
+    shown: str | None = None
     error: str | None = None
 
 
@@ -98,7 +102,7 @@ def explain(event: Event, configuration: Configuration) -> Explanation | None:
         event=event,
         unparsed=view.parse_error,
         dedup=dedup,
-        routes=tuple(Reasoned(trial=trial, inputs=_inputs(trial, view)) for trial in tried),
+        routes=tuple(Reasoned(trial=_masked(trial), inputs=_inputs(trial, view)) for trial in tried),
         going=going,
     )
 
@@ -150,6 +154,13 @@ def _beyond(
             yield pair
 
 
+def _masked(trial: Trial) -> Trial:
+    """The trial without what a variable of the file brought into the value."""
+    if trial.when is None or trial.given is None:
+        return trial
+    return replace(trial, given=trial.route.when[trial.when].hidden.mask(trial.given))
+
+
 def _inputs(trial: Trial, view: View) -> tuple[tuple[str, object], ...]:
     if trial.when is None or trial.fate is not Fate.UNMATCHED:
         return ()
@@ -190,15 +201,19 @@ def _problem(route: Route, event: Event, source: Source, destination: Destinatio
 
 def _lane(order: Order, view: View) -> Key:
     try:
-        return Key(text=order.lane(view))
+        return _key(order.lane(view), order.key)
     except ExpressionError as error:
         return Key(text=None, error=str(error))
+
+
+def _key(text: str | None, program: Program | None) -> Key:
+    return Key(text=text, shown=text if text is None or program is None else program.hidden.text(text))
 
 
 def _dedup(source: Source, view: View) -> Key | None:
     if source.dedup is None:
         return None
     try:
-        return Key(text=source.dedup.key_of(view))
+        return _key(source.dedup.key_of(view), source.dedup.key)
     except ExpressionError as error:
         return Key(text=None, error=str(error))

@@ -132,7 +132,7 @@ def _value(value: object) -> str:
 def _key(key: Key, missing: str) -> str:
     if key.error is not None:
         return f"{missing} ({clean(key.error)})"
-    return missing if not key.text else _value(key.text)
+    return missing if not key.shown else _value(key.shown)
 
 
 def _differences(difference: Difference) -> Iterator[Line]:
@@ -181,7 +181,7 @@ def _route_json(one: Reasoned, going: tuple[Going, ...]) -> dict[str, object]:
 
 
 def _key_json(key: Key | None) -> dict[str, object] | None:
-    return None if key is None else {"key": key.text, "error": key.error}
+    return None if key is None else {"key": key.shown, "error": key.error}
 
 
 def _difference_json(difference: Difference) -> dict[str, object]:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from relay.config import destinations, routes, schema, sources
 from relay.config.assemble_destinations import destination, order
+from relay.config.compiler import Compiler
 from relay.config.model import (
     AlertRule,
     Configuration,
@@ -23,9 +24,8 @@ from relay.config.model import (
     Retention,
     Source,
 )
-from relay.config.nodes import Interpolated
 from relay.config.used import Used
-from relay.expressions import Template, compile_program, compile_template
+from relay.expressions import Template
 from relay.routing import Route, Transform
 
 # Where clouds tell a machine its credentials; no downstream is there.
@@ -55,17 +55,18 @@ class Parsed:
 
 def configuration(parsed: Parsed, used: Used, path: Path, *, warnings: tuple[str, ...] = ()) -> Configuration:
     """The whole of it; nothing here can fail on what was checked."""
-    made = {name: _source(name, model) for name, model in parsed.sources.items()}
+    compiler = Compiler(used.hidden)
+    made = {name: _source(name, model, compiler) for name, model in parsed.sources.items()}
     by_source: dict[str, tuple[Route, ...]] = dict.fromkeys(made, ())
     for model in parsed.routes:
         if model.source not in made:
             continue  # a source whose name is in a variable that may be unset
-        by_source[model.source] += (_route(model, made[model.source].path.placeholders),)
+        by_source[model.source] += (_route(model, made[model.source].path.placeholders, compiler),)
     return Configuration(
         sources=MappingProxyType(made),
         destinations=MappingProxyType(
             {
-                name: destination(name, each, parsed.tls.get(name))
+                name: destination(name, each, parsed.tls.get(name), compiler)
                 for name, each in parsed.destinations.items()
             }
         ),
@@ -94,7 +95,7 @@ def _egress(model: schema.Egress) -> EgressRules:
     return EgressRules(deny=deny, allow=model.allow, proxy=model.proxy)
 
 
-def _source(name: str, model: sources.Source) -> Source:
+def _source(name: str, model: sources.Source, compiler: Compiler) -> Source:
     path = PathPattern(model.path or f"/{name}")
     scheme = model.verify.build()
     return Source(
@@ -104,17 +105,17 @@ def _source(name: str, model: sources.Source) -> Source:
         scheme=scheme,
         max_body=model.max_body or scheme.max_body,
         parse=model.parse,
-        dedup=_dedup(model.dedup, path) if model.dedup else None,
+        dedup=_dedup(model.dedup, path, compiler) if model.dedup else None,
         allow_ips=model.allow_ips,
         respond=_respond(model.respond) if model.respond else None,
         rate=model.rate,
         silent_after=model.silent_after,
-        handshakes=tuple(_handshake(each, path.placeholders) for each in model.handshake),
+        handshakes=tuple(_handshake(each, path.placeholders, compiler) for each in model.handshake),
     )
 
 
-def _dedup(model: sources.DedupRule, path: PathPattern) -> DedupRule:
-    key = compile_program(model.key, placeholders=path.placeholders) if model.key else None
+def _dedup(model: sources.DedupRule, path: PathPattern, compiler: Compiler) -> DedupRule:
+    key = compiler.program(model.key, path.placeholders) if model.key else None
     return DedupRule(key=key, window=model.window)
 
 
@@ -122,30 +123,30 @@ def _respond(model: sources.Respond) -> Respond:
     return Respond(status=model.status, content_type=model.content_type, body=model.body.encode())
 
 
-def _handshake(model: sources.Handshake, placeholders: tuple[str, ...]) -> Handshake:
+def _handshake(model: sources.Handshake, placeholders: tuple[str, ...], compiler: Compiler) -> Handshake:
     return Handshake(
-        when=tuple(compile_program(text, placeholders=placeholders) for text in model.when),
+        when=tuple(compiler.program(text, placeholders) for text in model.when),
         status=model.respond.status,
         content_type=model.respond.content_type,
-        body=compile_template(model.respond.body, placeholders=placeholders),
+        body=compiler.template(model.respond.body, placeholders),
     )
 
 
-def _route(model: routes.Route, placeholders: tuple[str, ...]) -> Route:
+def _route(model: routes.Route, placeholders: tuple[str, ...], compiler: Compiler) -> Route:
     return Route(
         name=model.name or f"{model.source}-to-{'-'.join(model.to)}",
         source=model.source,
-        when=tuple(compile_program(text, placeholders=placeholders) for text in model.when),
+        when=tuple(compiler.program(text, placeholders) for text in model.when),
         to=model.to,
         stop=model.stop,
-        transform=_transform(model.transform, placeholders) if model.transform else None,
-        order=order(model.order, placeholders),
+        transform=_transform(model.transform, placeholders, compiler) if model.transform else None,
+        order=order(model.order, placeholders, compiler),
     )
 
 
-def _transform(model: routes.Transform, placeholders: tuple[str, ...]) -> Transform:
+def _transform(model: routes.Transform, placeholders: tuple[str, ...], compiler: Compiler) -> Transform:
     def template(value: object) -> Template:
-        return compile_template(_settled(value), placeholders=placeholders)
+        return compiler.template(value, placeholders)
 
     return Transform(
         json=template(model.json_) if "json_" in model.model_fields_set else None,
@@ -154,16 +155,3 @@ def _transform(model: routes.Transform, placeholders: tuple[str, ...]) -> Transf
         headers=tuple((name, template(text)) for name, text in model.headers.items()),
         subject=template(model.subject) if model.subject is not None else None,
     )
-
-
-def _settled(value: Any) -> Any:
-    """The structure with plain text, where text with an unset variable might not even compile."""
-    match value:
-        case Interpolated():
-            return "unset" if value.unset else str(value)
-        case list():
-            return [_settled(item) for item in value]
-        case dict():
-            return {key: _settled(item) for key, item in value.items()}
-        case _:
-            return value

@@ -9,6 +9,7 @@ from typing import assert_never
 from relay import retry
 from relay.config import destinations as written
 from relay.config import outbound, routes
+from relay.config.compiler import Compiler
 from relay.config.model import (
     ApiKeyAuth,
     Auth,
@@ -23,46 +24,51 @@ from relay.config.model import (
     Timeout,
 )
 from relay.config.urls import UNSET_URL
-from relay.expressions import compile_program, compile_template
 from relay.limits import BreakerPolicy
 from relay.routing import Order
 
 
-def destination(name: str, model: written.Destination, tls: ssl.SSLContext | None) -> Destination:
+def destination(
+    name: str, model: written.Destination, tls: ssl.SSLContext | None, compiler: Compiler
+) -> Destination:
     """A destination; `tls` is made of its certificate files, if it has any of its own."""
     return Destination(
         name=name,
-        target=_target(model, tls),
+        target=_target(model, tls, compiler),
         timeout=Timeout(connect=model.timeout.connect, total=model.timeout.total),
         retry=_retry(model),
         concurrency=model.limits.concurrency,
         rate=model.limits.rate,
         breaker=_breaker(model.breaker),
-        order=order(model.order, None),
+        order=order(model.order, None, compiler),
         max_backlog=model.max_backlog,
     )
 
 
-def order(model: routes.OrderRule | None, placeholders: Collection[str] | None) -> Order | None:
+def order(
+    model: routes.OrderRule | None, placeholders: Collection[str] | None, compiler: Compiler
+) -> Order | None:
     """An order; where several sources may lead to it, their placeholders are not checked."""
     if model is None:
         return None
-    return Order(key=compile_program(model.key, placeholders=placeholders), hold=model.on_dead == "hold")
+    return Order(key=compiler.program(model.key, placeholders), hold=model.on_dead == "hold")
 
 
-def _target(model: written.Destination, tls: ssl.SSLContext | None) -> Http | Email | Celery:
+def _target(
+    model: written.Destination, tls: ssl.SSLContext | None, compiler: Compiler
+) -> Http | Email | Celery:
     if model.email is not None:
         return _email(model.email)
     if model.celery is not None:
         task = model.celery
         return Celery(broker=task.broker, task=task.task, queue=task.queue, encoding=task.encoding)
-    return _http(model, tls)
+    return _http(model, tls, compiler)
 
 
-def _http(model: written.Destination, tls: ssl.SSLContext | None) -> Http:
+def _http(model: written.Destination, tls: ssl.SSLContext | None, compiler: Compiler) -> Http:
     success, _, _ = model.statuses()
     return Http(
-        url=compile_template(model.url or UNSET_URL),
+        url=compiler.template(str(model.url or UNSET_URL), None),
         method=model.method,
         forward_query=model.query == "forward",
         headers=tuple((key.lower().encode(), value.encode()) for key, value in model.headers.items()),

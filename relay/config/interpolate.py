@@ -52,6 +52,7 @@ class Interpolation:
 
     def _text(self, text: str, leaf: Leaf, key: str) -> str:
         pieces: list[str] = []
+        values: list[tuple[str, str]] = []
         position, unset, filled = 0, False, False
         known = len(self.report.mistakes)
         for found in _REFERENCE.finditer(text):
@@ -65,11 +66,16 @@ class Interpolation:
             self.used.add_value(value)
             unset = unset or value is None
             pieces.append(STAND_IN if value is None else value)
+            values.append((pieces[-1], found[0]))
         pieces.append(text[position:])
         if len(self.report.mistakes) > known:
             self.report.spoiled.add(leaf.place)
         whole = "".join(pieces)
-        return Interpolated(whole, written=text, unset=unset) if filled else whole
+        if not filled:
+            return whole
+        made = Interpolated(whole, written=text, unset=unset, values=tuple(values))
+        self.used.hidden[whole] = made.hidden
+        return made
 
     def _value(self, inside: str, leaf: Leaf, key: str) -> str | None:
         if inside.startswith("file:"):

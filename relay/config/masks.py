@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -12,8 +13,8 @@ from relay.config.document import Document
 from relay.config.nodes import Entry, Interpolated, Items, Leaf, Node, Table, masked
 
 MASK: Final = "**********"
-_FALLBACK = re.compile(r":-[^}]+\}")
-_NO_FALLBACK: Final = f":-{MASK}}}"
+_FALLBACK = re.compile(r"(\$\{\w+:-)[^}]+\}")
+_NO_FALLBACK: Final = rf"\1{MASK}}}"
 _REFERENCES = re.compile(r"(\$\{[^}]*\})+")
 _SECRET_HEADER = re.compile(r"authorization|cookie|key|token|secret|signature", re.IGNORECASE)
 
@@ -25,8 +26,15 @@ _SECRETS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "sign": frozenset({"secrets"}),
     }
 )
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)(.*)@")
-_URLS: Final = frozenset({"smtp", "broker", "proxy"})
+_SECRETIVE: Final = frozenset({"smtp", "broker", "proxy"})
+"""URLs whose user, and every value of whose query, may be a secret."""
+
+_WEB: Final = frozenset({"url", "token_url", "jwks_url"})
+"""URLs that have no user, and a query of which most is none."""
+
+_USER = re.compile(r"(?P<before>://)(?:(?P<name>[^:/@?\s]*):)?(?P<secret>.*)@", re.DOTALL)
+_PARAMETER = re.compile(r"(?P<name>[?&;][^=&;#\s]*=)(?P<value>[^&;#]+)")
+_SECRET_PARAMETER = re.compile(r"pass|pwd|secret|token|key|credential|sig|code|auth|^[?&;]p=", re.IGNORECASE)
 
 
 def shown(document: Document) -> dict[str, Any]:
@@ -64,9 +72,28 @@ def _value(within: str, key: str, entry: Entry) -> Any:
     if within == "headers" and isinstance(entry.node, Leaf) and isinstance(entry.node.value, Interpolated):
         return _FALLBACK.sub(_NO_FALLBACK, entry.node.value.written)
     found = _masked(entry.node, key)
-    if key in _URLS and isinstance(found, str):
-        return _PASSWORD.sub(lambda part: f"{part[1]}{_told(part[2])}@", found)
-    return found
+    return _url(key, found) if isinstance(found, str) and key in _SECRETIVE | _WEB else found
+
+
+def _url(key: str, text: str) -> str:
+    """A URL as the file has it, without what was written out and may be a secret."""
+    text = _FALLBACK.sub(_NO_FALLBACK, text)
+    address, at, rest = text.rpartition("@") if key in _SECRETIVE else ("", "", text)
+    if "?" in _REFERENCES.sub("", address):
+        # A password with a bare ?, or a query with a bare @: where one ends and the other begins is a guess.
+        return f"{text.partition('://')[0]}://{MASK}"
+    return _USER.sub(_user, address + at) + _PARAMETER.sub(partial(_parameter, key), rest)
+
+
+def _user(found: re.Match[str]) -> str:
+    name = "" if found["name"] is None else f"{found['name']}:"
+    return f"{found['before']}{name}{_told(found['secret'])}@"
+
+
+def _parameter(key: str, found: re.Match[str]) -> str:
+    plain = key in _WEB and not _SECRET_PARAMETER.search(found["name"])
+    is_hole = found["value"].startswith("{{")
+    return found[0] if plain or is_hole else f"{found['name']}{_told(found['value'])}"
 
 
 def _hidden(node: Node) -> Any:

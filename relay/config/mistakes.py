@@ -9,10 +9,11 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from relay.config.nodes import Node, join, locate
+from relay.config.nodes import Node, filled_in, join, locate
 from relay.config.report import Report, nearest
 from relay.config.values import Wrong, like, shown
 from relay.config.verify import VERIFY_MODELS, VerifyModel
+from relay.expressions import together
 
 _EXPECTED = {
     "string_type": "expected text",
@@ -94,7 +95,10 @@ def _explain_one(
     if isinstance(error, Wrong) and error.at:
         node, place, path = locate(root, [*prefix, *loc, *error.at])
     message, close = _message(detail)
-    report.add(node.place if node.place.line else place, message, key=path, nearest=close)
+    hidden = together(filled_in(locate(root, prefix)[0]))
+    shown_close = None if close is None else hidden.text(close)
+    at = node.place if node.place.line else place
+    report.add(at, hidden.text(message), key=path, nearest=shown_close)
 
 
 def _message(detail: ErrorDetails) -> tuple[str, str | None]:

@@ -7,21 +7,29 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
 
 from relay.config.report import Place
+from relay.expressions import Hidden
 
 
 class Interpolated(str):
     """Text in which a `${…}` was filled in: its value may be a secret, so only `written` is shown."""
 
-    __slots__ = ("unset", "written")
+    __slots__ = ("hidden", "unset", "written")
 
     written: str
     unset: bool
+    hidden: Hidden
 
-    def __new__(cls, value: str, *, written: str, unset: bool = False) -> Self:
-        """Keep what the file says; `unset` marks a stand-in for a variable without a value."""
+    def __new__(
+        cls, value: str, *, written: str, unset: bool = False, values: tuple[tuple[str, str], ...] = ()
+    ) -> Self:
+        """Keep what the file says; `unset` marks a stand-in for a variable without a value.
+
+        `values` are those that were filled in, each with its reference.
+        """
         text = super().__new__(cls, value)
         text.written = written
         text.unset = unset
+        text.hidden = Hidden(values, written)
         return text
 
     def __repr__(self) -> str:
@@ -116,6 +124,11 @@ def leaves(node: Node, path: str = "", *, keys: bool = False) -> Iterator[tuple[
                 if keys:
                     yield join(path, key), Leaf(entry.place, key)
                 yield from leaves(entry.node, join(path, key), keys=keys)
+
+
+def filled_in(node: Node) -> Iterator[Hidden]:
+    """What variables brought, anywhere below a node."""
+    return (leaf.value.hidden for _, leaf in leaves(node) if isinstance(leaf.value, Interpolated))
 
 
 def join(path: str, key: str) -> str:

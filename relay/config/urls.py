@@ -175,8 +175,8 @@ def _split(
 
 
 def _found(value: object) -> str:
-    """A value for a message, without what stands before its host: a password may be written out there."""
-    return re.sub(r"^\".*@", '"…@', shown(value))
+    """A value for a message, without its user and its query: a password may be written out there."""
+    return re.sub(r"\?.*\"$", '?…"', re.sub(r"^\".*@", '"…@', shown(value)))
 
 
 TemplateUrl = Annotated[

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from relay.expressions import Hidden
+
 
 class Used:
     """Gathers, while the files are read, what tells whether reading them again would change anything."""
 
     def __init__(self) -> None:
         self.files: list[Path] = []
+        self.hidden: dict[str, Hidden] = {}
+        """What was filled in, by the whole text: pydantic makes plain text of every other mark."""
         self._text = hashlib.sha256()
         self._values = hashlib.sha256()
 

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from relay.expressions.hidden import Hidden, together
 from relay.expressions.program import Program, compile_program
 from relay.expressions.template import Template, compile_template, to_json
 from relay.expressions.view import View
 
-__all__ = ["Program", "Template", "View", "compile_program", "compile_template", "to_json"]
+__all__ = [
+    "Hidden",
+    "Program",
+    "Template",
+    "View",
+    "compile_program",
+    "compile_template",
+    "to_json",
+    "together",
+]

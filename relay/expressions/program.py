@@ -12,6 +12,7 @@ from typing import Any
 from relay.errors import ExpressionError
 from relay.expressions.advice import advice
 from relay.expressions.functions import MAX_PARTS, ROOM, ROOM_IN_MACRO, Functions, kind
+from relay.expressions.hidden import NOTHING, Hidden
 from relay.expressions.library import cel
 from relay.expressions.parse import integer
 from relay.expressions.scan import Key, Shape, Usage, scan, tokens
@@ -30,12 +31,13 @@ _GENERIC = ("No such overload", "Undefined variable or function")
 
 
 class Program:
-    """One CEL expression, compiled; `source` is its text."""
+    """One CEL expression, compiled; `source` is its text as the file has it."""
 
-    __slots__ = ("_compiled", "_growth", "_names", "_usage", "source")
+    __slots__ = ("_compiled", "_growth", "_names", "_usage", "hidden", "source")
 
-    def __init__(self, source: str, compiled: cel.Program, usage: Usage) -> None:
-        self.source = source
+    def __init__(self, source: str, compiled: cel.Program, usage: Usage, hidden: Hidden) -> None:
+        self.source = hidden.text(source) if hidden.written is None else hidden.written
+        self.hidden = hidden
         self._compiled = compiled
         self._usage = usage
         self._growth = usage.growth
@@ -49,7 +51,8 @@ class Program:
     def evaluate(self, view: View) -> Any:
         """Return the value as JSON has it, maps in the order of their keys.
 
-        Raises ExpressionError, which says what is missing, of the wrong type or too large.
+        Raises ExpressionError, which says what is missing, of the wrong type or too large, and shows
+        nothing that a variable brought.
         """
         meter = _Meter()
         variables = {
@@ -68,7 +71,7 @@ class Program:
             raise
         except BaseException as error:  # a panic in Rust derives from BaseException alone
             failure = functions.failure if functions is not None else None
-            raise ExpressionError(failure or self._explain(error, variables)) from error
+            raise ExpressionError(self.hidden.text(failure or self._explain(error, variables))) from error
         if functions is not None and functions.failure is not None:
             raise ExpressionError(functions.failure)
         return result if result is True or result is False else _plain(result)
@@ -79,7 +82,8 @@ class Program:
             name: _cut(getattr(view, attribute), shape, _Meter()) for name, attribute, shape in self._names
         }
         return tuple(
-            (path, None if value is _MISSING else _shown(value)) for path, value in self._named(variables)
+            (self.hidden.text(path), None if value is _MISSING else _shown(value))
+            for path, value in self._named(variables)
         )
 
     def _explain(self, error: BaseException, variables: dict[str, Any]) -> str:
@@ -105,11 +109,13 @@ class Program:
             yield from _leaves(name, variables[name], shape)
 
 
-def compile_program(text: str, *, placeholders: Collection[str] | None = None) -> Program:
+def compile_program(
+    text: str, *, placeholders: Collection[str] | None = None, hidden: Hidden = NOTHING
+) -> Program:
     """Compile CEL, and refuse what could not work on any event or could hold every thread.
 
-    `placeholders` are the names that `path` has; None leaves them unchecked. Raises ExpressionError
-    with the place in the text.
+    `placeholders` are the names that `path` has; None leaves them unchecked. `hidden` is what came
+    from variables. Raises ExpressionError with the place in the text.
     """
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"an expression has at most {MAX_LENGTH:,} characters", offset=MAX_LENGTH)
@@ -117,7 +123,7 @@ def compile_program(text: str, *, placeholders: Collection[str] | None = None) -
         compiled = cel.compile(text)
     except Exception as error:
         raise _syntax_error(text, str(error)) from error
-    return Program(text, compiled, scan(text, placeholders=placeholders))
+    return Program(text, compiled, scan(text, placeholders=placeholders), hidden)
 
 
 def _syntax_error(text: str, report: str) -> ExpressionError:

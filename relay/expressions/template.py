@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from relay.errors import ExpressionError
+from relay.expressions.hidden import NOTHING, Hidden
 from relay.expressions.program import Program, compile_program
 from relay.expressions.scan import tokens
 from relay.expressions.view import View
@@ -102,25 +103,36 @@ class Template:
         return value if isinstance(value, str) else None
 
 
-def compile_template(value: object, *, placeholders: Collection[str] | None = None) -> Template:
+def compile_template(
+    value: object, *, placeholders: Collection[str] | None = None, hidden: Hidden = NOTHING
+) -> Template:
     """Compile any YAML structure. Raises ExpressionError, its offset inside the text that has the mistake."""
-    return Template(_compile(value, placeholders))
+    return Template(_compile(value, _Compiler(placeholders, Hidden(hidden.values))))
 
 
-def _compile(value: object, placeholders: Collection[str] | None) -> _Node:
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    """Compiles the holes of one structure, as `compile_program` does."""
+
+    placeholders: Collection[str] | None
+    hidden: Hidden
+
+    def program(self, text: str) -> Program:
+        return compile_program(text, placeholders=self.placeholders, hidden=self.hidden)
+
+
+def _compile(value: object, compiler: _Compiler) -> _Node:
     match value:
         case str():
-            return _compile_text(value, placeholders)
+            return _compile_text(value, compiler)
         case None | bool() | int() | float():
             _check_number(value)
             return _Literal(value)
         case list() | tuple():
-            return _List(tuple(_compile(item, placeholders) for item in value))
+            return _List(tuple(_compile(item, compiler) for item in value))
         case dict():
             return _Map(
-                tuple(
-                    (_compile(key, placeholders), _compile(item, placeholders)) for key, item in value.items()
-                )
+                tuple((_compile(key, compiler), _compile(item, compiler)) for key, item in value.items())
             )
         case _:
             raise ExpressionError(f"{type(value).__name__} is nothing that JSON has; put it in quotes")
@@ -134,31 +146,31 @@ def _check_number(value: object) -> None:
         raise ExpressionError(f"{value} is no number that JSON has") from error
 
 
-def _compile_text(text: str, placeholders: Collection[str] | None) -> _Node:
-    parts = tuple(_parts(text, placeholders))
+def _compile_text(text: str, compiler: _Compiler) -> _Node:
+    parts = tuple(_parts(text, compiler))
     if not parts:
         return _Literal("")
     return parts[0] if len(parts) == 1 else _Text(parts)
 
 
-def _parts(text: str, placeholders: Collection[str] | None) -> Iterator[_Node]:
+def _parts(text: str, compiler: _Compiler) -> Iterator[_Node]:
     start = 0
     while (opening := text.find("{{", start)) >= 0:
         if opening > start:
             yield _Literal(text[start:opening])
         closing = _closing(text, opening + 2)
-        yield _Hole(_program(text, opening + 2, closing, placeholders))
+        yield _Hole(_program(text, opening + 2, closing, compiler))
         start = closing + 2
     if start < len(text):
         yield _Literal(text[start:])
 
 
-def _program(text: str, start: int, end: int, placeholders: Collection[str] | None) -> Program:
+def _program(text: str, start: int, end: int, compiler: _Compiler) -> Program:
     source = text[start:end]
     inner = source.strip()
     lead = start + len(source) - len(source.lstrip())
     try:
-        return compile_program(inner, placeholders=placeholders)
+        return compiler.program(inner)
     except ExpressionError as error:
         raise ExpressionError(str(error), offset=lead + (error.offset or 0)) from error
 
