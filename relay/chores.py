@@ -7,12 +7,13 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 
-from relay.alerts import Alerts, Disk, Watch
+from relay.alerts import Alerts, Watch
 from relay.clock import Clock
 from relay.config import Retention
 from relay.dispatch import Dispatcher
 from relay.errors import JournalUnavailable, JournalUnreadable
 from relay.journal import Journal, Reader
+from relay.problems import Disk
 from relay.telemetry import Telemetry
 
 RESCUE_EVERY = 10.0

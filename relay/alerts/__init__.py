@@ -7,7 +7,7 @@ about the same thing is counted for five minutes. Until the journal has it, an a
 
 from relay.alerts.desk import Alerts
 from relay.alerts.tallies import MOST, WINDOW, Tallies
-from relay.alerts.watch import Disk, Watch, is_low
+from relay.alerts.watch import Watch
 from relay.alerts.wording import letter
 
-__all__ = ["MOST", "WINDOW", "Alerts", "Disk", "Tallies", "Watch", "is_low", "letter"]
+__all__ = ["MOST", "WINDOW", "Alerts", "Tallies", "Watch", "letter"]

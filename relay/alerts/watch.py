@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from relay.clock import Clock
 from relay.config import Configuration
 from relay.journal import Pin, Status
+from relay.problems import Disk, is_low, silent_since
 from relay.telemetry import Telemetry
-
-_LOW_SHARE = 20
-_LOW_MOST = 5 << 30
-_LOW_LEAST = 256 << 20
-
-
-class Disk(Protocol):
-    """The disk on which the journal lies, in bytes, as `shutil.disk_usage` tells it."""
-
-    @property
-    def total(self) -> int:
-        """How large it is."""
-        ...
-
-    @property
-    def free(self) -> int:
-        """How much of it is free."""
-        ...
 
 
 class Watch:
@@ -93,16 +74,8 @@ class Watch:
         self._lagging = lagging
 
     def _look_for_silence(self, status: Status, now: float) -> None:
-        heard = {one.name: one.last_at for one in status.sources if one.last_at is not None}
-        for name, source in self._configuration.sources.items():
-            silence = now - heard.get(name, self._known_since[name])
-            if source.silent_after is None or silence <= source.silent_after:
-                self._silent.discard(name)
-            elif name not in self._silent:
-                self._silent.add(name)
-                self._telemetry.source_silent(source=name, seconds=silence)
-
-
-def is_low(disk: Disk) -> bool:
-    """Whether a twentieth of the disk or less is free; of a very large or small one, 5 GiB or 256 MiB."""
-    return disk.free < max(_LOW_LEAST, min(_LOW_MOST, disk.total // _LOW_SHARE))
+        silent = silent_since(status, self._configuration, self._known_since, now)
+        for name, since in silent.items():
+            if name not in self._silent:
+                self._telemetry.source_silent(source=name, seconds=now - since)
+        self._silent = set(silent)

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,13 @@ from relay.cli import render
 from relay.cli.access import load_settings, todays_file
 from relay.cli.options import ConfigOption, JournalOption, JsonOption
 from relay.cli.render import Column
-from relay.cli.text import clean, counted, size
-from relay.errors import ConfigError
+from relay.cli.text import clean, counted, iso, moment, relative, size
+from relay.errors import ConfigError, JournalError
 
 if TYPE_CHECKING:
-    from relay.config import Configuration
+    from relay.config import Configuration, Settings
     from relay.journal import Finding
+    from relay.problems import Problem
 
 _AT_ONCE = 20
 """Destinations that are dialled at the same time."""
@@ -33,75 +35,132 @@ def doctor(
 ) -> None:
     """Look for what is wrong, and say what to do.
 
-    The journal, its room and its clock, who serves it, the file, and whether each destination can be
-    reached; nothing is sent, made or changed. Exit code 1 where something is wrong.
+    The journal, its room and its clock, who serves it, the file, whether each destination can be reached;
+    and what waits for somebody: dead deliveries, lanes that these hold, open breakers, pauses, sources that
+    are silent or refuse all. Nothing is sent, made or changed. Exit code 1 where something is wrong.
     """
     from relay.journal import examine
 
     settings = load_settings(journal=journal, config=config_path)
-    findings = [*examine(settings.journal), *_disk(settings.journal), *_file(settings.config, config_path)]
-    well = all(one.ok for one in findings)
+    looked_at = _Looked.at(settings, config_path)
+    found = looked_at.problems()
+    findings = [*examine(settings.journal), *looked_at.disk(), *looked_at.file()]
+    well = not found and all(one.ok for one in findings)
     if as_json:
-        render.document({"ok": well, "findings": [asdict(one) for one in findings]})
+        told = [{**asdict(one), "subject": "", "since": None, "count": None} for one in findings]
+        render.document({"ok": well, "findings": told + [_problem_json(one) for one in found]})
     else:
-        _show(findings)
+        _show(findings, found)
     if not well:
         raise typer.Exit(1)
 
 
-def _show(findings: Sequence[Finding]) -> None:
-    render.table(
-        (Column("WELL", styled=True), Column("ABOUT"), Column("FOUND", wraps=True)),
-        [("yes" if one.ok else "no", one.about, one.says) for one in findings],
-    )
-    wrong = [one for one in findings if not one.ok]
+def _problem_json(one: Problem) -> dict[str, object]:
+    return {
+        "about": one.kind,
+        "ok": False,
+        "says": one.text,
+        "do": one.advice,
+        "subject": one.about,
+        "since": iso(one.since),
+        "count": one.count,
+    }
+
+
+def _show(findings: Sequence[Finding], found: Sequence[Problem]) -> None:
+    now = time.time()
+    rows = [("yes" if one.ok else "no", one.about, one.says) for one in findings]
+    rows += [("no", one.kind, _sentence(one, now)) for one in found]
+    render.table((Column("WELL", styled=True), Column("ABOUT"), Column("FOUND", wraps=True)), rows)
+    wrong = [(one.about, one.do) for one in findings if not one.ok]
+    wrong += [(f"{one.kind} {one.about}".rstrip(), one.advice) for one in found]
     typer.echo()
-    for one in wrong:
-        if one.do:
-            typer.echo(clean(f"{one.about}: {one.do}"))
-    typer.echo("All is well." if not wrong else f"Wrong: {len(wrong)} of {len(findings)}.")
+    for what, advice in wrong:
+        if advice:
+            typer.echo(clean(f"{what}: {advice}"))
+    typer.echo("All is well." if not wrong else f"Wrong: {len(wrong)} of {len(rows)}.")
 
 
-def _disk(url: str) -> Iterator[Finding]:
-    from relay.alerts import is_low
-    from relay.journal import Finding, folder_of
-
-    folder = folder_of(url)
-    if folder is None or not folder.is_dir():
-        return
-    usage = shutil.disk_usage(folder)
-    low = is_low(usage)
-    yield Finding(
-        about="disk",
-        ok=not low,
-        says=f"{size(usage.free)} of {size(usage.total)} are free in {folder}",
-        do="make room, or keep less (`retention`); with 32 MiB left no event is taken" if low else "",
-    )
+def _sentence(one: Problem, now: float) -> str:
+    """What is wrong, with whom and since when."""
+    name = f"{one.about}: " if one.about else ""
+    since = "" if one.since is None else f", since {moment(one.since)} ({relative(one.since, now)})"
+    return f"{name}{one.text}{since}"
 
 
-def _file(path: Path, asked_for: Path | None) -> Iterator[Finding]:
-    """The configuration, and the destinations in it; without any, neither is looked at."""
-    from relay.journal import Finding
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What the doctor looks at beside the journal's own tables.
 
-    if asked_for is None and not path.exists():
-        yield Finding(about="file", ok=True, says=f"none at {path}: no destination was looked at")
-        return
-    try:
-        configuration = todays_file(asked_for)
-    except ConfigError as error:
-        first, *others = str(error).splitlines()
-        more = f" (and {len(others)} lines more)" if others else ""
+    `configuration` is today's file, None where there is none that can be used; `mistakes` says why not.
+    """
+
+    settings: Settings
+    asked_for: Path | None
+    configuration: Configuration | None
+    mistakes: str | None
+
+    @classmethod
+    def at(cls, settings: Settings, asked_for: Path | None) -> _Looked:
+        """By these settings; `asked_for` is the file that was named on the command line."""
+        if asked_for is None and not settings.config.exists():
+            return cls(settings, asked_for, None, None)
+        try:
+            return cls(settings, asked_for, todays_file(asked_for), None)
+        except ConfigError as error:
+            return cls(settings, asked_for, None, str(error))
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with destinations, sources and the taking of events; none where it cannot be read."""
+        from relay.journal import Reader
+        from relay.problems import Seen, problems
+
+        try:
+            with Reader.open(self.settings.journal) as reader:
+                seen = Seen(
+                    status=reader.status(),
+                    configuration=self.configuration,
+                    refusal=reader.refusal(),
+                    public_url=self.settings.public_url,
+                )
+        except JournalError:  # told by the findings about the journal
+            return []
+        return problems(seen, now=time.time())
+
+    def disk(self) -> Iterator[Finding]:
+        """How much room there is for the journal."""
+        from relay.journal import Finding, folder_of
+        from relay.problems import is_low
+
+        folder = folder_of(self.settings.journal)
+        if folder is None or not folder.is_dir():
+            return
+        usage = shutil.disk_usage(folder)
+        low = is_low(usage)
         yield Finding(
-            about="file", ok=False, says=f"{first}{more}", do="`relay check` tells all its mistakes"
+            about="disk",
+            ok=not low,
+            says=f"{size(usage.free)} of {size(usage.total)} are free in {folder}",
+            do="make room, or keep less (`retention`); with 32 MiB left no event is taken" if low else "",
         )
-        return
-    yield Finding(
-        about="file",
-        ok=True,
-        says=f"{path}: {counted(len(configuration.sources), 'source')},"
-        f" {counted(len(configuration.destinations), 'destination')}",
-    )
-    yield from asyncio.run(_reached(configuration))
+
+    def file(self) -> Iterator[Finding]:
+        """The configuration, and the destinations in it; without any, neither is looked at."""
+        from relay.journal import Finding
+
+        path, configuration = self.settings.config, self.configuration
+        if self.mistakes is not None:
+            first, *others = self.mistakes.splitlines()
+            more = f" (and {counted(len(others), 'line')} more)" if others else ""
+            do = "`relay check` tells all its mistakes"
+            yield Finding(about="file", ok=False, says=f"{first}{more}", do=do)
+        elif configuration is None:
+            yield Finding(about="file", ok=True, says=f"none at {path}: no destination was looked at")
+        else:
+            sources = counted(len(configuration.sources), "source")
+            destinations = counted(len(configuration.destinations), "destination")
+            yield Finding(about="file", ok=True, says=f"{path}: {sources}, {destinations}")
+            yield from asyncio.run(_reached(configuration))
 
 
 async def _reached(configuration: Configuration) -> list[Finding]:

@@ -36,15 +36,22 @@ _WAITING = {
 def status(
     *, journal: JournalOption = None, config_path: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show how each destination and each source stands."""
+    """Show how each destination and each source stands.
+
+    First of all, where it is so, that and why the journal takes no events.
+    """
     known = file_destinations(config_path)
     with reading(journal) as reader:
+        refusal = reader.refusal()
         found = reader.status()
         now = time.time()
         rates = reader.delivered_per_second(now)
     if as_json:
-        render.document(_status_json(found, known, rates))
+        render.document({"refusal": refusal, **_status_json(found, known, rates)})
         return
+    if refusal is not None:
+        typer.echo(clean(f"THE JOURNAL TAKES NO EVENTS: {refusal}"))
+        typer.echo()
     render.table(
         (
             Column("DESTINATION"),

@@ -117,6 +117,9 @@ class View(Protocol):
     def pinned(self) -> Pin | None:
         """Who, if anybody, keeps back what the journal would have removed."""
 
+    def refusal(self) -> str | None:
+        """Why the journal takes no event now, as far as that is seen from here; None where it does."""
+
     def close(self) -> None:
         """Let go."""
 

@@ -56,7 +56,11 @@ _due = tuple(
     for which in (is_waiting, is_suspect)
 )
 _dead_figures = (
-    sa.select(delivery.c.destination, sa.func.count().label("number"))
+    sa.select(
+        delivery.c.destination,
+        sa.func.count().label("number"),
+        sa.func.min(delivery.c.finished_at).label("since"),
+    )
     .where(delivery.c.state == DEAD)
     .group_by(delivery.c.destination)
 )
@@ -69,7 +73,14 @@ _lines = sa.select(
 ).group_by(*_of_counter)
 
 _held_lanes = (
-    sa.select(lane.c.destination, sa.func.count().label("number")).where(is_held).group_by(lane.c.destination)
+    sa.select(
+        lane.c.destination,
+        sa.func.count().label("number"),
+        sa.func.min(delivery.c.finished_at).label("since"),
+    )
+    .outerjoin(delivery, delivery.c.id == lane.c.held_by)
+    .where(is_held)
+    .group_by(lane.c.destination)
 )
 
 
@@ -108,10 +119,10 @@ def _destinations(
             if row.due_at is not None:
                 due[row.destination] = min(row.due_at, due.get(row.destination, row.due_at))
     in_flight = pace.in_flight(connection)
-    dead = {row.destination: row.number for row in connection.execute(_dead_figures)}
+    dead = {row.destination: row for row in connection.execute(_dead_figures)}
     errors = {row.name: row for row in connection.execute(sa.select(destination))}
     known = read_standings(connection)
-    held_lanes = {row.destination: row.number for row in connection.execute(_held_lanes)}
+    held_lanes = {row.destination: row for row in connection.execute(_held_lanes)}
     delivered: Counter[str] = Counter()
     for line in lines:
         delivered[line.destination] += line.value if line.counter == "delivered" else 0
@@ -123,12 +134,14 @@ def _destinations(
             in_flight=in_flight.get(name, 0),
             oldest_at=_planned_at(connection, oldest.get(name)),
             due_at=due.get(name),
-            dead=dead.get(name, 0),
+            dead=dead[name].number if name in dead else 0,
             delivered=delivered[name],
             last_error=maybe_from_wire(errors[name].last_error) if name in errors else None,
             last_error_at=errors[name].last_error_at if name in errors else None,
             standing=known.get(name, Standing(name=name)),
-            held_lanes=held_lanes.get(name, 0),
+            held_lanes=held_lanes[name].number if name in held_lanes else 0,
+            dead_since=dead[name].since if name in dead else None,
+            held_since=held_lanes[name].since if name in held_lanes else None,
         )
         for name in sorted(names)
     )
@@ -173,6 +186,7 @@ def _sources(lines: Collection[sa.Row[str, str, str, int, float]]) -> tuple[Sour
                 last_at=None if accepted is None else accepted.at,
                 accepted=0 if accepted is None else accepted.value,
                 rejected=0 if rejected is None else rejected.value,
+                rejected_at=None if rejected is None else rejected.at,
             )
         )
     return tuple(found)

@@ -24,6 +24,7 @@ from relay.errors import JournalRefused, JournalUnreadable
 from relay.journal.engine import words_of
 from relay.journal.faults import Fault
 from relay.journal.postgres_figures import bytes_in_use, bytes_on_disk
+from relay.journal.postgres_refusal import ask_for_locks, forbidden, holders
 from relay.journal.postgres_transactions import oldest_transactions
 from relay.journal.row_lease import RowLease, living, server_time
 from relay.journal.values import Pin
@@ -317,6 +318,22 @@ class PostgresView:
             " then can be removed",
             seconds=oldest.seconds,
         )
+
+    def refusal(self) -> str | None:
+        """Why it takes no event: nobody may write, or somebody holds a lock."""
+        with self.reading() as connection:
+            reason = forbidden(connection)
+        if reason is not None:
+            return reason
+        try:
+            with self.reading() as connection:
+                ask_for_locks(connection)
+        except JournalUnreadable as error:
+            if error.__cause__ is None or sqlstate(error.__cause__) != _LOCKED:
+                return str(error)
+            with self.reading() as connection:
+                return holders(connection)
+        return None
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -7,6 +7,7 @@ from typing import Self
 
 import sqlalchemy as sa
 
+from relay.errors import JournalRefused
 from relay.journal import pace, query
 from relay.journal.codec import maybe_from_wire, read_attempt, read_delivery, read_event, to_wire
 from relay.journal.conservation import read_ledger
@@ -16,6 +17,7 @@ from relay.journal.opening import open_view
 from relay.journal.purging import Early, count_early
 from relay.journal.schema import attempt, delivery, event
 from relay.journal.standings import standing_of
+from relay.journal.tables import read_facts, refuse_moved
 from relay.journal.values import Filter, LaneView, Ledger, NodeStatus, Pin, Status
 from relay.model import Attempt, Delivery, Event, Standing
 
@@ -167,6 +169,19 @@ class Reader:
     def pinned(self) -> Pin | None:
         """Who keeps back what the journal would have removed; takes seconds where an SQLite log is large."""
         return self._view.pinned()
+
+    def refusal(self) -> str | None:
+        """Why the journal takes no event now, with the way out; None where it does, as far as is seen here.
+
+        Takes a second where somebody holds a lock.
+        """
+        with self._view.reading() as connection:
+            facts = read_facts(connection)
+        try:
+            refuse_moved("this journal", facts)
+        except JournalRefused as error:
+            return str(error)
+        return self._view.refusal()
 
     def close(self) -> None:
         """Let go of it."""

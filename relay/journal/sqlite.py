@@ -31,6 +31,7 @@ from relay.journal.open_files import Misplaced, OpenFiles
 from relay.journal.schema import node
 from relay.journal.sqlite_faults import fault_of
 from relay.journal.sqlite_readers import LOG_IS_LARGE, long_readers, size_of_log
+from relay.journal.sqlite_refusal import locked, no_room
 from relay.journal.values import Pin
 
 T = TypeVar("T")
@@ -370,6 +371,13 @@ class SqliteView:
             by=", ".join(readers),
             does=f"reads the journal without a pause; its log, now {size >> 20} MiB, grows meanwhile",
         )
+
+    def refusal(self) -> str | None:
+        """Why it takes no event: no room, or a lock that somebody holds while others serve."""
+        reason = no_room(self._path, RESERVE)
+        if reason is None and (serving := self.served_by()):
+            reason = locked(self._path, serving)
+        return reason
 
     def close(self) -> None:
         """Let go of the file."""

@@ -1,4 +1,4 @@
-"""Who reads an SQLite journal without a pause: its log cannot be emptied as long as that is."""
+"""Who reads an SQLite journal without a pause, and who writes to it past its lock, as the kernel tells."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from relay.journal.files import beside
 LOG_IS_LARGE = 64 << 20
 """Bytes of log that no checkpoint lets come together unless a reader holds it."""
 
+_WRITE_LOCK = 120
 _FIRST_READ_LOCK, _LAST_READ_LOCK = 123, 127
-"""The bytes of the `-shm` file that SQLite's readers lock (sqlite.org/walformat.html, 2.3.1)."""
+"""The bytes of the `-shm` file that SQLite's writer and readers lock (sqlite.org/walformat.html, 2.3.1)."""
 
 _LOOKS = 15
 _PAUSE = 0.1
@@ -35,7 +36,7 @@ def long_readers(path: Path, *, but: Collection[int] = ()) -> list[str]:
 
     `but` are those that serve the journal: their reads are many, and short.
     """
-    found = _locks(path)
+    found = {one for one in _locks(path) if _FIRST_READ_LOCK <= one[1] <= _LAST_READ_LOCK}
     for _ in itertools.repeat(None, _LOOKS):
         if not found:
             break
@@ -45,8 +46,19 @@ def long_readers(path: Path, *, but: Collection[int] = ()) -> list[str]:
     return [f"process {pid} ({_name(pid)})" for pid in sorted(pids)]
 
 
-def _locks(path: Path) -> set[tuple[int, int]]:
-    """Process and byte of each read lock now; the file itself must not be opened, see `sqlite`."""
+def foreign_writer(path: Path, *, but: Collection[int] = ()) -> str | None:
+    """The process in a transaction that writes, by name.
+
+    None of Relay's while the caller has the file lock; else `but` are those that serve the journal.
+    """
+    for pid, byte in _locks(path, mode="WRITE"):
+        if byte == _WRITE_LOCK and pid not in but:
+            return f"process {pid} ({_name(pid)})"
+    return None
+
+
+def _locks(path: Path, *, mode: str = "READ") -> set[tuple[int, int]]:
+    """Process and byte of each such lock now; the file itself must not be opened, see `sqlite`."""
     try:
         inode = beside(path, "-shm").stat().st_ino
         lines = Path("/proc/locks").read_text().splitlines()
@@ -56,10 +68,8 @@ def _locks(path: Path) -> set[tuple[int, int]]:
     for line in lines:
         # 7: POSIX  ADVISORY  READ 4711 08:01:131079 124 124
         words = line.split()
-        if len(words) == 8 and words[3] == "READ" and words[5].endswith(f":{inode}"):  # noqa: PLR2004
-            pid, first = int(words[4]), int(words[6])
-            if _FIRST_READ_LOCK <= first <= _LAST_READ_LOCK:
-                found.add((pid, first))
+        if len(words) == 8 and words[3] == mode and words[5].endswith(f":{inode}"):  # noqa: PLR2004
+            found.add((int(words[4]), int(words[6])))
     return found
 
 

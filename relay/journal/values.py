@@ -245,7 +245,8 @@ class LaneView:
 class DestinationStatus:
     """One destination: what waits (`oldest_at` when its oldest was planned), what ended.
 
-    `held_lanes` wait for a dead delivery to be retried or cancelled.
+    `held_lanes` wait for a dead delivery to be retried or cancelled, the first of them since `held_since`;
+    the first of the dead is so since `dead_since`.
     """
 
     name: str
@@ -259,16 +260,19 @@ class DestinationStatus:
     last_error_at: float | None
     standing: Standing
     held_lanes: int
+    dead_since: float | None = None
+    held_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceStatus:
-    """One source: when it was last heard, and how much was taken and refused."""
+    """One source: when it was last heard, how much was taken and refused, and when last."""
 
     name: str
     last_at: float | None
     accepted: int
     rejected: int
+    rejected_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

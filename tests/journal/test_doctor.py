@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import sqlite3
 import time
@@ -12,14 +13,29 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 from typer.testing import CliRunner, Result
 
 from relay.cli.app import app
-from relay.journal import Finding, Journal, examine, schema, sqlite_health
-from tests.journal.making import StillClock, by_hand, make_entry, only, opened, path_of
+from relay.journal import Finding, Journal, Reader, examine, schema, sqlite_health
+from relay.model import DeliveryState
+from relay.problems import Seen, problems
+from tests.journal.making import (
+    NOW,
+    StillClock,
+    by_hand,
+    locked,
+    make_entry,
+    make_laned,
+    make_settlement,
+    only,
+    opened,
+    path_of,
+)
 from tests.support.databases import Databases
 from tests.support.http import free_port
 from tests.support.readers import reading
+from tests.support.wait import eventually
 
 
 def about(findings: list[Finding], what: str) -> list[Finding]:
@@ -87,6 +103,86 @@ def test_what_cannot_be_used_is_a_finding_with_what_to_do(tmp_path: Path) -> Non
     assert "cannot be read" in wrong(examine(f"postgresql://me@/relay?host={tmp_path}"))["journal"]
     assert "is no journal" in wrong(examine("mysql://h/relay"))["journal"]
     assert sorted(one.name for one in tmp_path.iterdir()) == ["other.db"]
+
+
+async def test_what_waits_for_somebody_is_found_in_the_journal(engine: str) -> None:
+    """Dead deliveries and held lanes with since when, pauses, breakers, and the last refused request."""
+    clock = StillClock()
+    with opened(engine, clock=clock) as journal, Reader.open(engine) as reader:
+        entry = make_laned("k", "billing", hold=True)
+        await journal.append(entry)
+        await journal.append(make_laned("k", "billing", hold=True))
+        (claim,) = await journal.claim("billing", 1)
+        clock.at += 5
+        await journal.settle(make_settlement(claim.delivery, DeliveryState.DEAD))
+        await journal.pause("chat", reason="operator")
+        await journal.open_breaker("archive", probe_at=clock.at + 60)
+        for _ in range(20):
+            journal.count_rejected("github")
+        await asyncio.to_thread(eventually, lambda: reader.status().sources[0].rejected == 20)
+        status = reader.status()
+        found = {one.kind: (one.about, one.since) for one in problems(Seen(status=status), now=clock.at)}
+        assert found == {
+            "breaker_open": ("archive", NOW + 5),
+            "paused": ("chat", NOW + 5),
+            "held_lane": ("billing", NOW + 5),
+            "dead": ("billing", NOW + 5),
+        }
+        assert status.sources[0].rejected_at == NOW + 5
+
+
+async def test_a_lock_that_keeps_events_out_is_told_with_its_holder(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is held, and no more; the journal itself is not kept from anything by the question."""
+    from relay.journal import postgres_refusal, sqlite_refusal  # noqa: PLC0415 - see their front door
+
+    monkeypatch.setattr(sqlite_refusal, "PATIENCE", 0.05)
+    monkeypatch.setattr(postgres_refusal, "_LOCK_TIMEOUT", "50ms")
+    with opened(engine) as journal, Reader.open(engine) as reader:
+        assert reader.refusal() is None
+        with locked(engine):
+            refusal = reader.refusal()
+        assert refusal is not None
+        assert re.match(r"process \d+ \(", refusal)
+        assert "end " in refusal
+        assert reader.refusal() is None
+        await journal.append(make_entry("billing"))
+
+
+async def test_a_journal_that_was_moved_says_where_to(engine: str) -> None:
+    """Whoever still looks at the old one hears so first."""
+    with opened(engine, serving=False):
+        pass
+    with by_hand(engine) as other:
+        other.execute("""INSERT INTO meta (key, value) VALUES ('moved', '{"to": "elsewhere", "by": "x"}')""")
+    with Reader.open(engine) as reader:
+        assert "was moved to elsewhere" in str(reader.refusal())
+
+
+@only("sqlite", "a server watches its own disk")
+def test_a_disk_without_room_is_told(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left is kept for outcomes."""
+    from relay.journal import sqlite  # noqa: PLC0415 - see its front door
+
+    monkeypatch.setattr(sqlite, "RESERVE", 1 << 60)
+    with opened(engine, serving=False), Reader.open(engine) as reader:
+        assert "make room" in str(reader.refusal())
+
+
+@only("postgresql", "a file has neither roles nor settings")
+def test_a_database_that_may_not_be_written_to_is_told(engine: str) -> None:
+    """By its own setting, and by a privilege that the role has lost."""
+    with opened(engine, serving=False), by_hand(engine) as other, Reader.open(engine) as reader:
+        (name,) = other.execute("SELECT current_database()").fetchone()
+        other.execute(
+            sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(sql.Identifier(name))
+        )
+        assert "default_transaction_read_only" in str(reader.refusal())
+        other.execute(
+            sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(sql.Identifier(name))
+        )
+        assert reader.refusal() is None
 
 
 @only("sqlite", "a file has pages")
@@ -257,6 +353,34 @@ def test_the_command_dials_each_destination_and_sends_nothing(engine: str, tmp_p
     assert (says["denied"][0], "denied by `egress`" in says["denied"][1]) == (False, True)
     assert (says["unknown"][0], "cannot be resolved" in says["unknown"][1]) == (False, True)
     assert all(one["do"] for one in told["findings"] if not one["ok"])
+
+
+@only("sqlite", "the command is the same")
+def test_the_command_lists_what_waits_for_somebody(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line each, with the command below; exit code 1. `status` begins with what keeps events out."""
+    monkeypatch.chdir(tmp_path)  # where no file is
+    with opened(engine, serving=False) as journal:
+        asyncio.run(journal.pause("billing", reason="moving \x1b[31mhouse"))
+    result = run("--journal", engine)
+    assert result.exit_code == 1
+    assert r"paused     billing: it is paused (moving \x1b[31mhouse)" in result.stdout
+    assert "\npaused billing: `relay resume billing`\n" in result.stdout
+    (found,) = [
+        one for one in json.loads(run("--journal", engine, "--json").stdout)["findings"] if not one["ok"]
+    ]
+    assert (found["about"], found["subject"], found["count"]) == ("paused", "billing", 0)
+    status = CliRunner().invoke(app, ["status", "--journal", engine])
+    assert status.stdout.startswith("DESTINATION")
+    with by_hand(engine) as other:
+        other.execute("""INSERT INTO meta (key, value) VALUES ('moved', '{"to": "elsewhere", "by": "x"}')""")
+    status = CliRunner().invoke(app, ["status", "--journal", engine])
+    assert status.stdout.startswith("THE JOURNAL TAKES NO EVENTS: this journal was moved to elsewhere")
+    assert (
+        "was moved to elsewhere"
+        in json.loads(CliRunner().invoke(app, ["status", "--journal", engine, "--json"]).stdout)["refusal"]
+    )
 
 
 @only("sqlite", "the command is the same")
