@@ -12,6 +12,7 @@ from relay.journal import DestinationStatus, SourceStatus, Status
 ProblemKind = Literal[
     "journal_away",
     "disk_low",
+    "clocks_differ",
     "public_url_unset",
     "signatures_failing",
     "source_silent",
@@ -32,6 +33,9 @@ _RECENT = 3600.0
 
 _GAP = 600.0
 """Seconds between the last accepted and the last refused from which on the source refuses all."""
+
+CLOCKS_APART = 5.0
+"""Seconds by which wall clocks may differ: many senders' signatures are good for 300 s, some for 5."""
 
 _LOW_SHARE = 20
 _LOW_MOST = 5 << 30
@@ -95,6 +99,7 @@ def problems(seen: Seen, *, now: float) -> list[Problem]:
     """All that is wrong, the most urgent first."""
     found = [
         *_journal(seen),
+        *_clocks(seen.status),
         *_destinations(seen.status.destinations),
         *_refusing(seen.status.sources, now),
     ]
@@ -116,6 +121,20 @@ def _journal(seen: Seen) -> Iterator[Problem]:
             kind="disk_low",
             text=f"{seen.disk.free >> 20:,} MiB of {seen.disk.total >> 20:,} MiB are free at the journal",
             advice="make room, or keep less (`retention`); with 32 MiB left no event is taken",
+        )
+
+
+def _clocks(status: Status) -> Iterator[Problem]:
+    """Nodes on several machines whose clocks differ; the database's own may be the one that is wrong."""
+    clocks = [(one, one.wall_ahead) for one in status.nodes if one.alive and one.wall_ahead is not None]
+    known = [ahead for _, ahead in clocks]
+    if known and max(known) - min(known) > CLOCKS_APART:
+        each = ", ".join(f"{one.host} (process {one.pid}) {ahead:+.1f} s" for one, ahead in clocks)
+        yield Problem(
+            kind="clocks_differ",
+            count=len(clocks),
+            text=f"the nodes' clocks differ from each other; from the database's by {each}",
+            advice="keep all of them by NTP: each node checks the time of a signature by its own clock",
         )
 
 

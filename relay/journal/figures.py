@@ -209,6 +209,7 @@ def read_nodes(connection: sa.Connection, alive: Collection[str]) -> tuple[NodeS
             change=row.change,
             answers=row.tables >= ANSWERS_SINCE,
             beat_at=row.beat_at,
+            wall_ahead=row.wall_ahead,
         )
         for row in rows
     )

@@ -7,6 +7,7 @@ gone. So an outage of the database, however long, makes nobody believe that the 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -34,7 +35,11 @@ SERVER_TIME: sa.ColumnClause[float] = sa.literal_column(
 _beat = (
     sa.update(_node)
     .where(_node.c.id == sa.bindparam("b_id"))
-    .values(beats=sa.bindparam("b_beats"), beat_at=SERVER_TIME)
+    .values(
+        beats=sa.bindparam("b_beats"),
+        beat_at=SERVER_TIME,
+        wall_ahead=sa.bindparam("b_wall", type_=sa.Double) - SERVER_TIME,
+    )
 )
 _others = sa.select(_node.c.id, _node.c.beats).where(_node.c.id != sa.bindparam("b_id"))
 
@@ -101,7 +106,8 @@ class RowLease:
 
     def _beat(self, connection: sa.Connection) -> bool:
         self._beats += 1
-        return connection.execute(_beat, {"b_id": self._node, "b_beats": self._beats}).rowcount > 0
+        values = {"b_id": self._node, "b_beats": self._beats, "b_wall": time.time()}
+        return connection.execute(_beat, values).rowcount > 0
 
     def kept(self) -> None:
         """Count from when the transaction began, not from its end."""

@@ -263,4 +263,6 @@ node = sa.Table(
     sa.Column("change", sa.BigInteger),
     # Its time less this machine's uptime, by which all who share a file on it go.
     sa.Column("clock", sa.Double),
+    # On a shared database: how far its machine's wall clock was ahead of the database's at the last renewal.
+    sa.Column("wall_ahead", sa.Double),
 )

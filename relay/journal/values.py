@@ -285,6 +285,7 @@ class NodeStatus:
     change        the last change of what processes must do that it has taken; None before it has looked
     answers       whether its program writes that; one of an older Relay does not
     beat_at       when it last renewed its row, by the database's clock; None on a file
+    wall_ahead    seconds by which its wall clock was ahead of the database's then; None on a file
     """
 
     id: str
@@ -299,6 +300,7 @@ class NodeStatus:
     change: int | None
     answers: bool
     beat_at: float | None
+    wall_ahead: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

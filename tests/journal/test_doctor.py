@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from relay.cli.app import app
 from relay.journal import Finding, Journal, Reader, examine, schema, sqlite_health
 from relay.model import DeliveryState
-from relay.problems import Seen, problems
+from relay.problems import CLOCKS_APART, Seen, problems
 from tests.journal.making import (
     NOW,
     StillClock,
@@ -183,6 +183,22 @@ def test_a_database_that_may_not_be_written_to_is_told(engine: str) -> None:
             sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(sql.Identifier(name))
         )
         assert reader.refusal() is None
+
+
+@only("postgresql", "who share a file share a machine")
+def test_each_node_writes_how_far_its_clock_is_from_the_databases(engine: str) -> None:
+    """With its life, so that clocks that differ are found whatever machine asks."""
+    with opened(engine), Reader.open(engine) as reader:
+        (node,) = reader.status().nodes
+        assert node.wall_ahead is not None
+        assert abs(node.wall_ahead) < CLOCKS_APART
+        with by_hand(engine) as other:
+            other.execute(
+                "INSERT INTO node (id, started_at, version, host, pid, beat_at, wall_ahead)"
+                " VALUES ('x', 1, '1', 'far', 7, extract(epoch FROM clock_timestamp())::float8, 60)"
+            )
+        (found,) = problems(Seen(status=reader.status()), now=NOW)
+        assert (found.kind, "far (process 7) +60.0 s" in found.text) == ("clocks_differ", True)
 
 
 @only("sqlite", "a file has pages")

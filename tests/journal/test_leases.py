@@ -148,7 +148,7 @@ async def test_a_node_that_wakes_is_a_node_again(
     await journal.append(make_entry("billing", owner=journal.node))
     assert journal.may_start(clock.at)
     after = next(one for one in reader.nodes() if one.id == journal.node)
-    assert replace(after, beat_at=before.beat_at) == before
+    assert replace(after, beat_at=before.beat_at, wall_ahead=before.wall_ahead) == before
     assert await watch(other, later, until=later.at + 10) == []
 
 

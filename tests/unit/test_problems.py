@@ -55,6 +55,7 @@ NODE = NodeStatus(
     change=0,
     answers=True,
     beat_at=None,
+    wall_ahead=None,
 )
 
 
@@ -152,6 +153,16 @@ def test_a_source_that_is_silent(look: Look) -> None:
     assert (found.kind, found.since) == ("source_silent", NODE.started_at)
     assert look(status(source=quiet, node=replace(NODE, alive=False))) == []
     assert look(status(source=quiet), configuration=None) == []
+
+
+def test_nodes_whose_clocks_differ(look: Look) -> None:
+    """Each with its host and by how much; a difference from the database's alone is no matter of theirs."""
+    ahead, behind = (replace(NODE, host=host, wall_ahead=at) for host, at in (("a", 7.25), ("b", -0.5)))
+    (found,) = look(replace(status(), nodes=(ahead, behind)))
+    assert (found.kind, found.count) == ("clocks_differ", 2)
+    assert "a (process 1) +7.2 s, b (process 1) -0.5 s" in found.text
+    gone = replace(behind, alive=False)
+    assert look(replace(status(), nodes=(ahead, gone))) == look(replace(status(), nodes=(ahead, NODE))) == []
 
 
 def test_a_scheme_that_signs_the_url_needs_the_public_one(look: Look) -> None:

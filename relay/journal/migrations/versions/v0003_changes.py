@@ -1,4 +1,4 @@
-"""Which change of the journal's state each process has taken, and the time that a process goes by.
+"""Which change of the journal's state each process has taken, the time that it goes by, and its wall clock.
 
 Revision ID: 0003
 
@@ -23,3 +23,4 @@ def upgrade() -> None:
     op.add_column("destination", sa.Column("resumed_at", sa.Double(), nullable=True))
     op.add_column("node", sa.Column("change", sa.BigInteger(), nullable=True))
     op.add_column("node", sa.Column("clock", sa.Double(), nullable=True))
+    op.add_column("node", sa.Column("wall_ahead", sa.Double(), nullable=True))
