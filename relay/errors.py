@@ -26,7 +26,14 @@ class RelayError(Exception):
 
 
 class ConfigError(RelayError):
-    """The configuration cannot be used; the text is the whole report, one mistake a line."""
+    """The configuration cannot be used; the text is the whole report, one mistake a line.
+
+    `unset` names the variables that it refers to and that are not set.
+    """
+
+    def __init__(self, report: str, *, unset: tuple[str, ...] = ()) -> None:
+        super().__init__(report)
+        self.unset = unset
 
 
 class UsageError(RelayError):

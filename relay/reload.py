@@ -26,6 +26,12 @@ SETTLE = 200
 LOOK_EVERY = 1.0
 """Seconds between looks whether the watched folders are still the same ones."""
 
+_ENVIRONMENT = (
+    "A variable has the value that it had when the service started; a shell in which a command runs is"
+    " another. Restart the service with it, or write ${file:…}, which is read at each reload"
+)
+"""What is added to a report where variables are not set."""
+
 Identity = tuple[int, int]
 
 
@@ -76,7 +82,7 @@ class Reloader:
             try:
                 found = await asyncio.to_thread(load, self._path)
             except ConfigError as error:
-                self._error = str(error)
+                self._error = f"{error}\n{_ENVIRONMENT}" if error.unset else str(error)
                 self._telemetry.config_rejected(path=str(self._path), report=self._error)
             except Exception as error:  # noqa: BLE001 - a bug in reading a file must not end the service
                 self._error = f"internal error: {type(error).__name__}"

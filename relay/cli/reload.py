@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relay.cli.access import reading, todays_file, writing
+from relay.cli.access import load_settings, reading, writing
 from relay.cli.options import ConfigOption, JournalOption
 from relay.cli.text import clean
 
@@ -31,9 +31,13 @@ def reload(
 ) -> None:
     """Ask the service to take the file anew.
 
-    A file with mistakes is refused here, and by each process: the old one stays in force.
+    A file with mistakes is refused here, and by each process: the old one stays in force. Variables are
+    those of the service, as they were when it started; what this shell has does not count. For what
+    changes while it runs, write ${file:...} in the file.
     """
-    todays_file(config_path)
+    from relay import config  # noqa: PLC0415 - a command imports what it needs when it runs
+
+    config.load(load_settings(config=config_path).config, None, allow_unset=True)
     with writing(journal) as opened:
         number = asyncio.run(opened.request_reload())
     with reading(journal) as reader:

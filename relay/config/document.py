@@ -42,7 +42,7 @@ class Document:
 
 
 def read_document(
-    path: Path, environ: Mapping[str, str], report: Report, used: Used, *, allow_unset: bool
+    path: Path, environ: Mapping[str, str] | None, report: Report, used: Used, *, allow_unset: bool
 ) -> Document:
     """Read, fill in and combine; what cannot be read is in the report and left out."""
     tables = []

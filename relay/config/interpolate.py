@@ -25,9 +25,12 @@ STAND_IN = SAMPLE.decode()
 
 @dataclass(frozen=True, slots=True)
 class Interpolation:
-    """Where values come from: the environment, and files beside the YAML file or anywhere else."""
+    """Where values come from: the environment, and files beside the YAML file or anywhere else.
 
-    environ: Mapping[str, str]
+    Of an `environ` of None nobody knows anything: every variable gets a stand-in.
+    """
+
+    environ: Mapping[str, str] | None
     folder: Path
     allow_unset: bool
     report: Report
@@ -85,10 +88,13 @@ class Interpolation:
             message = "expected ${NAME}, ${NAME:-default} or ${file:PATH}; $${ writes a literal ${"
             self.report.add(leaf.place, message, key=key)
             return None
+        if self.environ is None:
+            return None
         value = self.environ.get(found["name"])
         if found["fallback"] is not None:
             return value or found["fallback"][2:]
         if value is None and not self.allow_unset:
+            self.report.unset.append(found["name"])
             close = nearest(found["name"], self.environ)
             message = f"the environment variable {found['name']} is not set"
             self.report.add(leaf.place, message, key=key, nearest=close)
@@ -102,7 +108,7 @@ class Interpolation:
                     raise ValueError(name)  # noqa: TRY301 - one report for all
                 content = file.read(_BIGGEST_FILE + 1)
         except (OSError, ValueError) as error:
-            if self.allow_unset and isinstance(error, FileNotFoundError):
+            if self.allow_unset and isinstance(error, FileNotFoundError | PermissionError):
                 return None
             reason = (
                 os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no regular file"

@@ -32,11 +32,12 @@ from relay.signatures import Scheme
 M = TypeVar("M", bound=BaseModel)
 
 
-def load(path: Path, environ: Mapping[str, str], *, allow_unset: bool = False) -> Configuration:
+def load(path: Path, environ: Mapping[str, str] | None, *, allow_unset: bool = False) -> Configuration:
     """The configuration in a file or folder; ConfigError holds the whole report.
 
-    With `allow_unset`, variables and secret files that are not there get a stand-in: the result is
-    good for checking, not for serving.
+    With `allow_unset`, variables that are not set, and secret files that are not there or may not be
+    read, get a stand-in: the result is good for checking, not for serving. An `environ` of None is one
+    that nobody here knows, such as that of another process: every variable gets a stand-in.
     """
     report, used = Report(), Used()
     document = read_document(path, environ, report, used, allow_unset=allow_unset)
@@ -45,7 +46,7 @@ def load(path: Path, environ: Mapping[str, str], *, allow_unset: bool = False) -
     check_destinations(document, parsed.destinations, report)
     check_expressions(document, report)
     if report.mistakes:
-        raise ConfigError(describe(report.mistakes))
+        raise ConfigError(describe(report.mistakes), unset=tuple(dict.fromkeys(report.unset)))
     check_warnings(document, report)
     return assemble.configuration(parsed, used, path, warnings=lines(report.warnings))
 

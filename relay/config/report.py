@@ -41,11 +41,12 @@ class Mistake:
 class Report:
     """Collects mistakes; a scalar that is already known to be wrong gets no second one.
 
-    `warnings` are of what is valid, and most likely not meant.
+    `warnings` are of what is valid, and most likely not meant; `unset` names variables without a value.
     """
 
     mistakes: list[Mistake] = field(default_factory=list)
     warnings: list[Mistake] = field(default_factory=list)
+    unset: list[str] = field(default_factory=list)
     spoiled: set[Place] = field(default_factory=set)
     told: set[tuple[Place, str, str]] = field(default_factory=set)
 

@@ -100,7 +100,7 @@ class _Reader:
             with path.open("rb") as file:
                 content = file.read(_BIGGEST_FILE)
         except (OSError, ValueError) as error:
-            if self.allow_unset and isinstance(error, FileNotFoundError):
+            if self.allow_unset and isinstance(error, FileNotFoundError | PermissionError):
                 raise _Absent from None
             known = isinstance(error, OSError) and error.errno
             reason = os.strerror(error.errno) if known else "no usable path"  # type: ignore[union-attr,arg-type]

@@ -11,7 +11,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from relay.cli.app import app
 from tests.acceptance.test_operators import github
 from tests.support import Fault, Receiver, RelayProcess, Reply, eventually
 
@@ -151,9 +153,35 @@ def test_a_process_that_cannot_take_the_file_says_so(receiver: Receiver, start_r
     answer = relay.cli("reload", check=False)
     assert answer.code == 1
     assert "refused the file" in answer.out
-    assert "NOT_THERE" in answer.out
+    assert "NOT_THERE is not set" in answer.out
+    assert "when the service started" in answer.out
+    (line,) = relay.wait_log("config.rejected")
+    assert "${file:…}" in line["error"]
     relay.post("in")
     assert receiver.wait(1)
+
+
+def test_the_services_environment_counts_whatever_the_shell_has(
+    receiver: Receiver, start_relay: StartRelay
+) -> None:
+    """What only the shell of `reload` has is not there, and what is wrong in it alone refuses nothing."""
+    relay = start_relay(a_file(receiver), env={"AGE": "1d"})
+    shell = {**relay.environ, "AGE": "nonsense", "ONLY_HERE": receiver.url}
+
+    def reloaded(text: str) -> Result:
+        relay.config.write_text(a_file(receiver, more=text))
+        return CliRunner().invoke(app, ["reload"], env=shell)
+
+    url = f"{receiver.url}/more"
+    for value in ("${AGE}", "${AGE:-}"):
+        taken = reloaded(f'  more: {{url: "{url}", retry: {{max_age: "{value}"}}}}')
+        assert (taken.exit_code, taken.stderr) == (0, "")
+        assert "took the file" in taken.stdout
+    refused = reloaded('  more: {url: "${ONLY_HERE}"}')
+    assert refused.exit_code == 1
+    assert "ONLY_HERE is not set" in refused.stdout
+    assert "when the service started" in refused.stdout
+    assert reloaded(f'  more: {{url: "{url}", max_age: "${{AGE}}"}}').exit_code == 2
 
 
 def test_nobody_to_ask(receiver: Receiver, start_relay: StartRelay) -> None:
