@@ -69,7 +69,9 @@ class Journal(Destinations):
         self._serves = serves
         self._clock = clock
         self._append_timeout = append_timeout
-        self._writer = Writer(engine, lease=lease, node=node, clock=clock, hooks=hooks, died=died)
+        self._writer = Writer(
+            engine, lease=lease, node=node, clock=clock, hooks=hooks, died=died, patience=append_timeout
+        )
 
     @classmethod
     def open(

@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,7 @@ from relay.journal.statements import Statements
 from relay.journal.tally import Tally
 from relay.journal.tx import Mismatch, Sums, Tx
 from relay.journal.values import Claim, Entry, Hooks, Receipt, Settlement
+from relay.journal.watchdog import Watchdog
 from relay.model import Delivery
 
 _MOST_JOBS = 256
@@ -39,6 +41,8 @@ class Writer:
     """A queue, a thread, and the state of the journal as the thread sees it.
 
     `died` is called in the thread where that ends and was not told to: nothing can be written any more.
+    A batch that takes longer than `patience` seconds hangs, on a disk or a server that stalls: until it
+    ends the journal takes no events.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Writer:
         clock: Clock,
         hooks: Hooks | None,
         died: Callable[[], None] | None,
+        patience: float,
     ) -> None:
         self._engine = engine
         self._lease = lease
@@ -64,6 +69,9 @@ class Writer:
         self._rejected = Sums()
         self._failure: str | None = None
         self._low: str | None = None
+        self._hang: str | None = None
+        self._patience = patience
+        self._watchdog = None if hooks is None else Watchdog(patience)
         self._announced: str | None = None
         self._probe_at = 0.0
         self._stopping = False
@@ -74,7 +82,7 @@ class Writer:
     @property
     def trouble(self) -> str | None:
         """Why the journal takes no events now, if so."""
-        return self._failure or self._low
+        return self._hang or self._failure or self._low
 
     @property
     def is_alive(self) -> bool:
@@ -156,6 +164,8 @@ class Writer:
         self._stopping = self._ended = True
         closed = JournalUnavailable("the journal was closed before it could write this")
         hand_out([(job, closed) for job in (*self._kept, *self._queued())], self.forgotten)
+        if self._watchdog is not None:
+            self._watchdog.end()
         self._engine.close()
 
     def _queued(self) -> Iterable[Job]:
@@ -171,7 +181,8 @@ class Writer:
         ends: Ends = []
         try:
             self._take(jobs)
-            ends = self._write_batch(jobs)
+            with self._watched():
+                ends = self._write_batch(jobs)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(error)
             ends = self._refuse(jobs, self._failure or "")
@@ -179,8 +190,17 @@ class Writer:
             ends = [(job, JournalUnavailable("the thread that writes the journal has ended")) for job in jobs]
             raise
         finally:
+            self._hang = None
             self._announce()
             hand_out(ends, self.forgotten)
+
+    def _watched(self) -> AbstractContextManager[None]:
+        """Note a batch that hangs: the thread itself cannot say so."""
+        return contextlib.nullcontext() if self._watchdog is None else self._watchdog.over(self._note_hang)
+
+    def _note_hang(self) -> None:
+        self._hang = f"the journal hangs: its disk or server takes over {self._patience:g} s for a write"
+        self._announce()
 
     def _take(self, jobs: list[Job]) -> None:
         """Take the next batch; nothing after a second without work."""
@@ -216,8 +236,7 @@ class Writer:
         return ends + self._commit(self._kept_and_due() + jobs)
 
     def _kept_and_due(self) -> list[Job]:
-        now = time.monotonic()
-        due = [job for job in self._kept if job.retry_at <= now or self._stopping]
+        due = [job for job in self._kept if job.retry_at <= time.monotonic() or self._stopping]
         if due:
             self._kept = [job for job in self._kept if job not in due]
         return due

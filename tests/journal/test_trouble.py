@@ -6,6 +6,7 @@ import asyncio
 import resource
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,27 @@ async def test_a_foreign_write_lock_is_an_outage_that_ends_by_itself(
     assert (len(hooks.troubles), hooks.recoveries) == (1, 1)
     assert len(reader.events()) == 2
     assert reader.ledger().balanced
+
+
+async def test_a_write_that_hangs_is_an_outage_that_ends_by_itself(engine: str) -> None:
+    """A disk that stalls gives no error: it is told while it lasts, and senders hear so at once."""
+    hooks, goes_on = Told(), threading.Event()
+    with opened(engine, hooks=hooks, append_timeout=0.5) as journal:
+        stalled = asyncio.create_task(journal._do(lambda _: goes_on.wait()))
+        try:
+            async with asyncio.timeout(10):
+                while journal.available:  # noqa: ASYNC110 - there is no event to wait for
+                    await asyncio.sleep(0.02)
+            with pytest.raises(JournalUnavailable, match="hangs"):
+                await journal.append(make_entry("billing"))
+            assert len(hooks.troubles) == 1
+            assert hooks.recoveries == 0
+        finally:
+            goes_on.set()
+        await stalled
+        await recovery(journal)
+        await journal.append(make_entry("billing"))
+    assert (len(hooks.troubles), hooks.recoveries) == (1, 1)
 
 
 @contextmanager
