@@ -41,7 +41,9 @@ def file_destinations(config_path: Path | None) -> Mapping[str, Destination] | N
     try:
         return todays_file(config_path).destinations
     except ConfigError:
-        render.note(f"{path} has mistakes (see `relay check`): what waits for it is not told")
+        render.note(
+            f"{path} has mistakes (see `relay check`): what waits for a destination that left it is not shown"
+        )
         return None
 
 

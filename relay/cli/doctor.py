@@ -35,9 +35,10 @@ def doctor(
 ) -> None:
     """Look for what is wrong, and say what to do.
 
-    The journal, its room and its clock, who serves it, the file, whether each destination can be reached;
-    and what waits for somebody: dead deliveries, lanes that these hold, open breakers, pauses, sources that
-    are silent or refuse all. Nothing is sent, made or changed. Exit code 1 where something is wrong.
+    It looks at the journal, its room and its clock, at who serves it, at the file, and whether each
+    destination can be reached. It lists what waits for you: dead deliveries, lanes that these hold, open
+    breakers, pauses, sources that are silent or refuse all. It sends and changes nothing. Exit code 1 if
+    something is wrong.
     """
     from relay.journal import examine
 

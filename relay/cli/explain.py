@@ -45,9 +45,9 @@ def explain(
     config_path: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say where an event goes by today's file, and why.
+    """Show where an event goes by today's file, and why.
 
-    Each route of its source: matched, not, or the error; and where that is not where it went.
+    For each route of its source whether it matches, and why not; and what differs from where the event went.
     """
     from relay.explain import compare
     from relay.explain import explain as explained

@@ -53,9 +53,9 @@ def pause(
 def resume(
     destination: DestinationArgument, *, journal: JournalOption = None, config_path: ConfigOption = None
 ) -> None:
-    """Go on with a destination that is paused, or that asked to wait.
+    """Send to a paused destination again.
 
-    What waits for it is due at once, in its order and within its limits, whatever wait a 429 asked for.
+    It also ends the wait that a 429 asked for. What waits is due at once, in its order and within its limits.
     """
     _refuse_unknown(destination, journal, config_path)
     with writing(journal) as opened:

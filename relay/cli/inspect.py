@@ -52,15 +52,15 @@ def show(
         bool, typer.Option("--headers", help="With its headers, and the requests that are sent.")
     ] = False,
     body: Annotated[
-        bool, typer.Option("--body", help="With its body, and what a transform made of it.")
+        bool, typer.Option("--body", help="With its body, and the body that a transform made.")
     ] = False,
     journal: JournalOption = None,
     config_path: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell the story of one event.
+    """Show what happened to one event.
 
-    Its arrival, every attempt, and what is next. Credentials of the sender are not stored; those of
+    Its arrival, each attempt, and what comes next. Credentials of the sender are not stored; those of
     destinations are not shown. A terminal shows the beginning of a long body, a pipe all of it, and --json
     its very bytes.
     """

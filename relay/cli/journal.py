@@ -38,9 +38,10 @@ commands = typer.Typer(
 
 @commands.command()
 def upgrade(*, journal: JournalOption = None) -> None:
-    """Bring the journal's tables up to date, and make them in an empty PostgreSQL database.
+    """Make or upgrade the tables of a journal.
 
-    Older nodes may go on meanwhile, unless it says that they must end first.
+    In an empty PostgreSQL database it makes them. Older nodes may run meanwhile, unless the command says that
+    they must stop first.
     """
     from relay.journal import upgrade as bring_up
 
@@ -74,7 +75,7 @@ def purge(
 ) -> None:
     """Remove finished events before `retention` does.
 
-    They stay counted in the ledger, but are seen no more and cannot be replayed; the service may run.
+    They stay in the counts of the ledger, but can be neither seen nor replayed any more. The service may run.
     """
     from relay.journal import Early
 
@@ -112,13 +113,13 @@ def copy(
     ] = None,
     *,
     undo: Annotated[
-        bool, typer.Option("--undo", help="Take the old journal back, to serve it again; nothing is copied.")
+        bool, typer.Option("--undo", help="Let the old journal be served again; nothing is copied.")
     ] = False,
 ) -> None:
     """Move an SQLite journal to PostgreSQL, with all that waits in it.
 
-    The service must be stopped; it is refused on the old journal from then on. What was cut off goes on
-    with the same command. Exit code 1 where the books of both do not agree in the end.
+    Stop the service first; from then on it refuses the old journal. A copy that was interrupted goes on with
+    the same command. Exit code 1 if the ledgers of the two differ in the end.
     """
     if undo:
         _take_back(source)

@@ -43,14 +43,16 @@ StatusOption = Annotated[
     str | None,
     typer.Option("--status", metavar="STATUS", help="How the last attempt ended: 503, timeout, tls_error..."),
 ]
-RetriedOption = Annotated[
-    str | None, typer.Option("--state", metavar="STATE", help="Only dead, or only pending, ones.")
-]
+RetriedOption = Annotated[str | None, typer.Option("--state", metavar="STATE", help="dead or pending.")]
 SinceOption = Annotated[
     str | None,
-    typer.Option("--since", metavar="WHEN", help="Not before: 2h for so long ago, or 2026-01-31T08:00Z."),
+    typer.Option(
+        "--since", metavar="WHEN", help="From this time on: 2h (so long ago), or 2026-01-31T08:00Z."
+    ),
 ]
-UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Before, written likewise.")]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", metavar="WHEN", help="Before this time, written likewise.")
+]
 SearchOption = Annotated[
     str | None, typer.Option("--search", metavar="TEXT", help="Only events with this text in them.")
 ]
@@ -63,11 +65,11 @@ BeforeOption = Annotated[
 BlockedOption = Annotated[
     bool,
     typer.Option(
-        "--blocked", help="Only what waits for its lane, a pause, a breaker, a 429 or a vanished destination."
+        "--blocked", help="Only what waits for its lane, a pause, a breaker, a 429 or a missing destination."
     ),
 ]
 RateOption = Annotated[
-    str | None, typer.Option("--rate", metavar="RATE", help="At most so many at a time: 50/s, 600/m.")
+    str | None, typer.Option("--rate", metavar="RATE", help="At most so many: 50/s, 600/m.")
 ]
 IdsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="evt_..., dlv_... or the provider's own ids.")

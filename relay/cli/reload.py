@@ -29,7 +29,7 @@ def reload(
     ] = _WITHIN,
     journal: JournalOption = None,
 ) -> None:
-    """Ask the service to take the file anew.
+    """Make the service load its file again.
 
     A file with mistakes is refused here, and by each process: the old one stays in force. Variables are
     those of the service, as they were when it started; what this shell has does not count. For what

@@ -25,6 +25,9 @@ _PROSE = 30
 _ENDLESS = 100_000
 """Columns of a terminal on which every table fits."""
 
+_BETWEEN = 3
+"""Columns of a terminal that a table's column takes beside its cells."""
+
 _LONG = 1000
 """Items from which on work is worth a progress bar."""
 
@@ -34,7 +37,8 @@ class Column:
     """One column of a table.
 
     `styled` colours known words of our own, never what came from outside. `wraps` is for prose: on a
-    narrow terminal it is broken to what the others leave, and all else stays whole, to be copied.
+    narrow terminal it is broken to what the others leave, or stands below the table where they leave too
+    little; all else stays whole, to be copied.
     """
 
     title: str
@@ -104,6 +108,11 @@ def _rich_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title:
     from rich.table import Table
     from rich.text import Text
 
+    console = _console()
+    if _narrowest(columns, rows) > console.width and not all(column.wraps for column in columns):
+        columns, rows, below = _without_prose(columns, rows)
+    else:
+        below = []
     shown = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left")
     for index, column in enumerate(columns):
         longest = max(map(cell_len, [column.title, *(row[index] for row in rows)]))
@@ -120,11 +129,40 @@ def _rich_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title:
                 for column, cell in zip(columns, row, strict=True)
             )
         )
-    console = _console()
     # Where even that is too wide, the terminal breaks the lines: a table would break the ids.
     unbounded = console.options.update(max_width=_ENDLESS)
-    console.width = max(console.width, Measurement.get(console, unbounded, shown).minimum)
+    terminal = console.width
+    console.width = max(terminal, Measurement.get(console, unbounded, shown).minimum)
     console.print(shown)
+    console.width = terminal
+    for line in below:
+        console.print(Text(line, overflow="fold"))
+
+
+def _narrowest(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
+    """How wide a table is at the least, with what stands between its columns."""
+    widths = [
+        max(map(len, [column.title, *(row[index] for row in rows)])) for index, column in enumerate(columns)
+    ]
+    least = (
+        min(_PROSE, width) if column.wraps else width for column, width in zip(columns, widths, strict=True)
+    )
+    return sum(least) + _BETWEEN * len(columns)
+
+
+def _without_prose(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]]
+) -> tuple[list[Column], list[list[str]], list[str]]:
+    """The table without its columns of prose, and these as a line by its name for each row that has any."""
+    kept = [index for index, column in enumerate(columns) if not column.wraps]
+    prose = [index for index, column in enumerate(columns) if column.wraps]
+    name = next((index for index in kept if not (columns[index].styled or columns[index].right)), kept[0])
+    below = [
+        f"  {row[name]}: {'; '.join(row[index] for index in prose if row[index])}"
+        for row in rows
+        if any(row[index] for index in prose)
+    ]
+    return [columns[index] for index in kept], [[row[index] for index in kept] for row in rows], below
 
 
 def _plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:

@@ -60,8 +60,8 @@ def retry(
 ) -> None:
     """Make dead or waiting deliveries due now.
 
-    They are the same deliveries, with the same idempotency keys; attempts and age count anew. What they
-    wait for all the same (a pause, an open breaker, a lane, a rate) is said.
+    They are the same deliveries, with the same idempotency keys; attempts and age start again. If they still
+    wait for something (a pause, an open breaker, a lane, a rate), the command says so.
     """
     if state not in {None, *_UNFINISHED}:
         raise UsageError(f"--state {state}: only what is dead or pending can be retried; see `relay replay`")
@@ -126,9 +126,9 @@ def cancel(
 ) -> None:
     """Give up deliveries that wait, or that are dead.
 
-    By filters only those that wait; dead ones too by their IDs or with --state dead, which dismisses them: a
-    lane that one held goes on. Nothing is sent for them any more, not even when the provider posts the event
-    again; the events stay, and `relay replay` can send them again.
+    With IDs both; with filters only those that wait, or the dead ones with --state dead. Nothing is sent for
+    them any more, even if the provider posts the event again. A lane that a dead one held goes on. The events
+    stay: `relay replay` can send them again.
     """
     if state not in {None, *_UNFINISHED}:
         raise UsageError(f"--state {state}: only what is pending or dead can be cancelled")

@@ -20,7 +20,9 @@ def serve(
     port: Annotated[int | None, typer.Option(metavar="PORT", help="Port of the ingress.")] = None,
     admin_host: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Address of the operator listener; off loopback with a token."),
+        typer.Option(
+            metavar="ADDRESS", help="Address of the operator listener; all but loopback need a token."
+        ),
     ] = None,
     admin_port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Port of the operator listener.")
@@ -29,7 +31,7 @@ def serve(
         str | None,
         typer.Option(
             metavar="TOKEN",
-            help="What its callers must show. Better in RELAY_ADMIN_TOKEN: others see flags in `ps`.",
+            help="The token that callers must send. Better in RELAY_ADMIN_TOKEN: others see flags in `ps`.",
         ),
     ] = None,
     metrics_port: Annotated[
@@ -40,7 +42,7 @@ def serve(
     ] = None,
     trusted_proxies: Annotated[
         str | None,
-        typer.Option(metavar="NETWORKS", help="Networks whose X-Forwarded-For counts, by commas."),
+        typer.Option(metavar="NETWORKS", help="Networks whose X-Forwarded-For counts, separated by commas."),
     ] = None,
     log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="json or console.")] = None,
     log_level: Annotated[
@@ -50,19 +52,20 @@ def serve(
         int | None, typer.Option(metavar="N", help="Processes that share the work of this machine.")
     ] = None,
     grace: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="For attempts in flight at the end, as 25s.")
+        str | None,
+        typer.Option(metavar="DURATION", help="Time for attempts in flight when it stops, as 25s."),
     ] = None,
     max_backlog: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Pending deliveries from which on it answers 503; 0 is no limit."),
+        typer.Option(metavar="N", help="Answer 503 from so many pending deliveries on; 0 is no limit."),
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Take the file anew whenever it is written, like `relay reload`.")
+        bool, typer.Option("--watch", help="Load the file again whenever it is written, like `relay reload`.")
     ] = False,
 ) -> None:
     """Run the service.
 
-    Each flag overrides the RELAY_ variable of its name. SIGHUP has it take the file anew.
+    Each flag overrides the RELAY_ variable of its name. SIGHUP makes it load the file again.
     """
     settings = load_settings(
         config=config_path,

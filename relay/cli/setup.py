@@ -79,8 +79,8 @@ def check(
     A warning is of what is valid, and most likely not meant: a source without a route, a destination
     that no route names. The exit code is 0 all the same, without --strict.
 
-    With --against-journal, then run the journal's last events through it, and print as a diff what
-    would go elsewhere than it went. It is a plan: whatever it finds, the exit code is 0.
+    With --against-journal it also runs the last stored events through the file, and prints what would go
+    elsewhere than before. Whatever it finds there, the exit code is 0.
     """
     from relay import config
 

@@ -36,9 +36,9 @@ _WAITING = {
 def status(
     *, journal: JournalOption = None, config_path: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show how each destination and each source stands.
+    """Show the state of each destination and source.
 
-    First of all, where it is so, that and why the journal takes no events.
+    If the journal takes no events now, the first line says so, and why.
     """
     known = file_destinations(config_path)
     with reading(journal) as reader:
@@ -199,7 +199,7 @@ def ledger(
 ) -> None:
     """Show that nothing was lost.
 
-    What came in against what became of it; exit code 1 where it does not balance.
+    It compares what came in with what became of it. Exit code 1 if the two do not balance.
     """
     destinations = file_destinations(config_path)
     with reading(journal) as reader:

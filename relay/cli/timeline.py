@@ -23,12 +23,12 @@ _FILTERED = {
 
 
 _DEAD = {
-    "max_attempts": "max_attempts were made",
-    "give_up_on": "its status stands in give_up_on",
-    "expired": "it became older than max_age",
-    "poison": "its process died with it again and again",
+    "max_attempts": "all of `max_attempts` were made",
+    "give_up_on": "`give_up_on` has its status",
+    "expired": "it became older than `max_age`",
+    "poison": "the process that sent it died, again and again",
     "transform_error": "its request cannot be rendered (`relay explain` says more)",
-    "backlog_full": "its destination's max_backlog was reached",
+    "backlog_full": "`max_backlog` of its destination was reached",
 }
 
 

@@ -79,6 +79,22 @@ def test_on_a_terminal_there_is_colour_of_our_own_only() -> None:
     assert "\x1b[2J" not in text
 
 
+def test_prose_that_has_no_room_in_a_table_stands_below_it() -> None:
+    """By the name of its row: the table itself then fits the terminal."""
+    program = """
+from relay.cli.render import Column, table
+columns = (Column("COUNT", right=True), Column("NAME"), Column("LONG " * 5), Column("ERROR", wraps=True))
+table(columns, [("1", "billing", "x", "all went wrong"), ("2", "chat", "y", "")])
+"""
+    lines = [line.rstrip() for line in on_a_terminal(program, columns=60).splitlines()]
+    assert "  billing: all went wrong" in lines
+    assert not any("chat:" in line for line in lines)
+    assert not any("ERROR" in line for line in lines)
+    wide = on_a_terminal(program, columns=100)
+    assert "ERROR" in wide
+    assert "billing: all" not in wide
+
+
 @pytest.mark.parametrize("columns", [40, 80])
 def test_an_id_can_be_copied_from_a_narrow_terminal(columns: int) -> None:
     """Only what is prose is broken to the width; ids, names and titles stay whole."""
