@@ -83,6 +83,8 @@ def replay(
         search=search,
     )
     configuration = _file_with(config_path, to) if to or reroute else None
+    if reroute and configuration is not None:
+        _refuse_unknown(configuration)
     destinations = file_destinations(config_path) if configuration is None else configuration.destinations
     with reading(journal) as reader:
         targets = list(_targets(reader, ids, chosen, to=to, configuration=configuration))
@@ -121,6 +123,14 @@ def _file_with(config_path: Path | None, to: str | None) -> Configuration:
         names = ", ".join(sorted(configuration.destinations))
         raise UsageError(f"--to {to}: no such destination; there are: {names}")
     return configuration
+
+
+def _refuse_unknown(configuration: Configuration) -> None:
+    if names := ", ".join(configuration.unknown_routes):
+        raise UsageError(
+            f"where events go by these routes depends on variables that are not set here: {names}."
+            " Set them as the service has them"
+        )
 
 
 def _targets(

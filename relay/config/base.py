@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import (
     AfterValidator,
@@ -89,7 +89,10 @@ def _words(text: str) -> str:
     return text
 
 
-Expression = Annotated[str, unless_unset("true"), AfterValidator(_program_text)]
+UNKNOWN: Final = '{}["a variable that is not set here"]'
+"""What an expression is while a variable in it has no value: it fails on every event, and says why."""
+
+Expression = Annotated[str, unless_unset(UNKNOWN), AfterValidator(_program_text)]
 Words = Annotated[str, unless_unset("unset"), AfterValidator(_words)]
 """Text that is not empty."""
 Holes = Annotated[str, unless_unset("unset")]

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from relay.config.base import UNKNOWN
+from relay.config.model import UNKNOWN_SHOWN
 from relay.config.nodes import Interpolated
 from relay.expressions import Hidden, Program, Template, compile_program, compile_template, together
 
@@ -20,8 +22,8 @@ class Compiler:
     hidden: Mapping[str, Hidden]
 
     def program(self, text: str, placeholders: Collection[str] | None) -> Program:
-        """Compile an expression."""
-        hidden = self.hidden.get(text, Hidden())
+        """Compile an expression; one that is not known shows as a reference."""
+        hidden = Hidden(written=UNKNOWN_SHOWN) if text == UNKNOWN else self.hidden.get(text, Hidden())
         return compile_program(str(text), placeholders=placeholders, hidden=hidden)
 
     def template(self, value: object, placeholders: Collection[str] | None) -> Template:

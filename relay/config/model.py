@@ -36,6 +36,10 @@ ABOUT = (
 """What operators may be alerted about."""
 
 
+UNKNOWN_SHOWN = "${…}"
+"""How an expression is shown in which a variable has no value."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeout:
     """The deadline on one whole attempt, and on connecting alone, in seconds."""
@@ -314,6 +318,17 @@ class Configuration:
     fingerprint: str = field(repr=False)
     files: tuple[Path, ...] = field(repr=False)
     warnings: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def unknown_routes(self) -> tuple[str, ...]:
+        """The routes whose `when` or `order` has a variable without a value: nobody can tell what they do."""
+        routes = (route for routes in self.routes.values() for route in routes)
+        return tuple(one.name for one in routes if self._is_unknown(one))
+
+    def _is_unknown(self, route: Route) -> bool:
+        orders = [route.order] if route.order else [self.destinations[name].order for name in route.to]
+        programs = (*route.when, *(order.key for order in orders if order))
+        return any(program.source == UNKNOWN_SHOWN for program in programs)
 
     @property
     def experimental(self) -> tuple[str, ...]:

@@ -393,6 +393,21 @@ def test_replay_plans_new_deliveries(
     assert run("ledger").exit_code == 0
 
 
+def test_what_depends_on_a_variable_that_is_not_set_here_is_not_guessed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`explain` says so in place of a fate, and `replay --reroute` sends nothing."""
+    monkeypatch.delenv("WHERE", raising=False)
+    written = CONFIG.replace("name: today,", """name: today, when: 'headers["x-a"] == "${WHERE}"',""")
+    (tmp_path / "relay.yaml").write_text(written)
+    assert "a variable that is not set here" in run("explain", "evt_1").stdout
+    refused = run("replay", "evt_1", "--reroute")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "variables that are not set here: today" in refused.stderr
+    monkeypatch.setenv("WHERE", "there")
+    assert run("replay", "evt_1", "--reroute").exit_code == 1
+
+
 def test_a_replay_of_what_was_filtered_names_the_way(run: Run) -> None:
     """It went nowhere, so that nothing can be repeated; by its id or by a filter."""
     for chosen in (["evt_3"], ["--state", "filtered"]):

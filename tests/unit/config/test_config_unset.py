@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from relay.errors import ExpressionError
 from relay.signatures import KINDS, Option, OptionType
-from tests.unit.config.conftest import Load, Mistakes
+from tests.unit.config.conftest import VIEW, Load, Mistakes
 
 SAMPLES = {
     OptionType.TEXT: "text",
@@ -146,3 +147,24 @@ def test_a_url_may_have_any_part_of_it_in_a_variable(url: str, mistakes: Mistake
     """Nothing is wrong with it yet."""
     written = json.dumps({"d": {"url": url}})
     assert mistakes("sources: {a: {verify: none}}\ndestinations: " + written, allow_unset=True) == []
+
+
+def test_an_expression_that_is_not_known_decides_nothing(load: Load) -> None:
+    """It fails and says why, where it would else have matched every event; its route is named."""
+    text = """\
+        sources: {a: {verify: none}}
+        destinations:
+          d: {url: "http://localhost/"}
+          o: {url: "http://localhost/", order: "body.${U}"}
+        routes:
+          - {name: known, source: a, to: d, when: "${S}"}
+          - {name: filtered, source: a, to: d, when: ["true", "body.id == '${U}'"]}
+          - {name: ordered, source: a, to: [d, o]}
+          - {name: own, source: a, to: o, order: body.id}
+        """
+    loaded = load(text, {"S": "true"}, allow_unset=True)
+    assert loaded.unknown_routes == ("filtered", "ordered")
+    (_, when) = loaded.routes["a"][1].when
+    assert when.source == "${…}"
+    with pytest.raises(ExpressionError, match="a variable that is not set here"):
+        when.evaluate(VIEW)
