@@ -47,6 +47,11 @@ def reached_out(outcome: Outcome) -> bool:
     return outcome not in _SILENT
 
 
+def uses_probe(outcome: Outcome) -> bool:
+    """Whether an attempt that ended so may have reached its destination, and so was a probe of it."""
+    return reached_out(outcome) or outcome is Outcome.INTERRUPTED
+
+
 def is_failure(outcome: Outcome, status: int | None) -> bool | None:
     """Whether an attempt speaks against its destination; None where it says nothing of it.
 

@@ -129,7 +129,9 @@ class Claimer:
             return ()
         next_probe_at = self._clock.now() + policy.cooldown
         suspect = not self.suspect_in_flight
-        probe = await self._journal.probe(name, next_probe_at=next_probe_at, suspect=suspect, room=room)
+        probe = await self._journal.probe(
+            name, next_probe_at=next_probe_at, unused=gate.unused, suspect=suspect, room=room
+        )
         gate.apply(probe.standing)
         for claim in probe.claims:
             gate.begin_probe(claim.delivery.id, opened_at=probe.standing.opened_at)

@@ -195,6 +195,7 @@ class Dispatcher:
             self._telemetry.route_error(event=event, route=delivery.route, error=str(error))
             with contextlib.suppress(JournalUnavailable):
                 await self._journal.release((delivery,), interrupted=False, due_at=None)
+                gate.end_probe(delivery.id, used=False)
         except InternalFault:  # reported
             in_hand = not await self._lose(delivery)
         except JournalUnavailable:

@@ -41,6 +41,7 @@ class Gate:
     retired   the destination has left the configuration; what is under way ends
     changing  changes of the standing that are on their way into the journal: nothing passes meanwhile
     probe     the delivery that probes an open breaker now
+    unused    the time to which this process put the next probe, by one with which nothing was sent
     shut      nothing passes: paused, open, changing or retired
     permits   a claim counts what other nodes own, since the limit is not divided
     turns     there are other nodes, so that they take turns
@@ -64,6 +65,7 @@ class Gate:
         "slots",
         "standing",
         "turns",
+        "unused",
     )
 
     def __init__(self, destination: Destination, standing: Standing, share: Share) -> None:
@@ -78,6 +80,7 @@ class Gate:
         self.changing = 0
         self.shut = False
         self.permits = self.turns = False
+        self.unused: float | None = None
         self._probe: _Probe | None = None
         self._not_before = self._rest = 0.0
         self._share = share
@@ -176,7 +179,8 @@ class Gate:
         if self.standing.opened_at is not None:
             if self._probe is not None:
                 return None
-            at = max(at, self.standing.probe_at or 0.0)
+            if self.unused is None or self.unused != self.standing.probe_at:
+                at = max(at, self.standing.probe_at or 0.0)
         return at if self.bucket is None else max(at, self.bucket.ready_at)
 
     def begin_claim(self, now: float) -> int:
@@ -234,12 +238,16 @@ class Gate:
         """Whether this delivery probes the open breaker."""
         return self._probe is not None and self._probe.delivery_id == delivery_id
 
-    def end_probe(self, delivery_id: str) -> float | None:
-        """The probe is over; the opening that it was for, None where this delivery was no probe."""
+    def end_probe(self, delivery_id: str, *, used: bool = True) -> float | None:
+        """The probe is over; the opening that it was for, None where this delivery was no probe.
+
+        One that was not `used`, since nothing was sent, leaves its turn to the next delivery that is due.
+        """
         probe = self._probe
         if probe is None or probe.delivery_id != delivery_id:
             return None
         self._probe = None
+        self.unused = None if used else self.standing.probe_at
         self.bell.set()
         return probe.opened_at
 

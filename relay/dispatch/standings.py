@@ -13,7 +13,7 @@ from relay.clock import Clock
 from relay.dispatch.courier import Tried
 from relay.dispatch.gate import Gate
 from relay.journal import Journal, StateChange
-from relay.limits import is_failure
+from relay.limits import is_failure, uses_probe
 from relay.model import Delivery, Standing
 from relay.telemetry import Telemetry
 
@@ -50,7 +50,7 @@ class Standings:
         Until then nothing passes the gate. Raises JournalUnavailable where the journal is closed before.
         """
         result, verdict, name = tried.result, tried.verdict, gate.destination.name
-        opening = gate.end_probe(delivery.id)
+        opening = gate.end_probe(delivery.id, used=uses_probe(result.outcome))
         opens = not verdict.pauses and gate.count(result.outcome, result.status)
         held_until = gate.standing.held_until or 0.0
         if verdict.holds_until is not None and verdict.holds_until > held_until:

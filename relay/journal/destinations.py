@@ -73,16 +73,26 @@ class Destinations(ABC):
         return closed
 
     async def probe(
-        self, name: str, *, next_probe_at: float, suspect: bool = False, room: int | None = None
+        self,
+        name: str,
+        *,
+        next_probe_at: float,
+        unused: float | None = None,
+        suspect: bool = False,
+        room: int | None = None,
     ) -> Probe:
         """Where a probe of the open breaker is due, take one due delivery and set the time of the next.
 
-        One node alone is elected. Without a due delivery nothing changes; one that is suspect is
+        One node alone is elected. Without a due delivery the next may be at once; one that is suspect is
         taken only with `suspect`, and only where there is no other. `room` as for a claim.
+
+        `unused`: the time of the next probe that this node set by an earlier one, with which nothing was
+        sent: until then no other node is elected, and this one may take the next delivery.
         """
-        return await self._do(
-            partial(holding.probe, name=name, next_probe_at=next_probe_at, suspect=suspect, room=room)
+        work = partial(
+            holding.probe, name=name, next_probe_at=next_probe_at, unused=unused, suspect=suspect, room=room
         )
+        return await self._do(work)
 
     async def hold(self, name: str, *, until: float, asked_at: float | None = None) -> StateChange:
         """Claim nothing for a destination until then; a longer hold stays. `asked_at` as for a pause."""

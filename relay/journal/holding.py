@@ -31,10 +31,15 @@ def claim(tx: Tx, name: str, limit: int, *, suspect: bool, room: int | None = No
     return claiming.take(tx, name, limit, suspect=suspect)
 
 
-def probe(tx: Tx, name: str, *, next_probe_at: float, suspect: bool, room: int | None = None) -> Probe:
-    """Where a probe of an open breaker is due, take one delivery and set the time of the next probe."""
+def probe(
+    tx: Tx, name: str, *, next_probe_at: float, unused: float | None, suspect: bool, room: int | None = None
+) -> Probe:
+    """Where a probe of an open breaker is due, take one delivery and set the time of the next probe.
+
+    It is due also where the time that is set is that of `unused`: this node's own, not made use of.
+    """
     at = standing_of(tx.connection, name)
-    if at.probe_at is None or at.probe_at > tx.now or is_stopped(at, tx.now):
+    if at.probe_at is None or (at.probe_at > tx.now and at.probe_at != unused) or is_stopped(at, tx.now):
         return Probe(claims=[], standing=at)
     if room is not None and permits.left(tx, name, room) <= 0:
         return Probe(claims=[], standing=at)
@@ -47,7 +52,8 @@ def probe(tx: Tx, name: str, *, next_probe_at: float, suspect: bool, room: int |
         claims = claiming.take(tx, name, 1, suspect=True)
     if claims:
         return Probe(claims=claims, standing=elected.standing)
-    back = _change(tx, name, lambda now: replace(now, probe_at=at.probe_at))
+    due_at = min(at.probe_at, tx.now)  # what is due next, whoever stores it, is a probe at once
+    back = _change(tx, name, lambda now: replace(now, probe_at=due_at))
     return Probe(claims=[], standing=back.standing)
 
 

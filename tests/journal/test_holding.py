@@ -135,6 +135,23 @@ async def test_an_open_breaker_lets_nothing_but_probes_through(
     assert len((await journal.probe("billing", next_probe_at=NOW + 90)).claims) == 1
 
 
+async def test_a_probe_with_which_nothing_was_sent_leaves_its_turn(
+    journal: Journal, clock: StillClock
+) -> None:
+    """To the next delivery of its node; where there is none, to whatever is due next, on any node."""
+    for _ in range(2):
+        await journal.append(make_entry("billing"))
+    await journal.open_breaker("billing", probe_at=NOW)
+    for at in (NOW + 60, NOW + 61):
+        unused = None if at == NOW + 60 else NOW + 60
+        assert len((await journal.probe("billing", next_probe_at=at, unused=unused)).claims) == 1
+        assert (await journal.probe("billing", next_probe_at=NOW + 99, unused=NOW + 59)).claims == []
+    empty = await journal.probe("billing", next_probe_at=NOW + 62, unused=NOW + 61)
+    assert (empty.claims, empty.standing.probe_at) == ([], clock.at)
+    await journal.append(make_entry("billing"))
+    assert len((await journal.probe("billing", next_probe_at=NOW + 63)).claims) == 1
+
+
 async def test_of_many_nodes_one_probes(journal: Journal, engine: str, clock: StillClock) -> None:
     """The election is the update of the row."""
     for _ in range(9):
