@@ -60,7 +60,7 @@ routes:
     shown = relay.cli("show", delivery_id, "--json").json()
     text = relay.cli("show", delivery_id).out
     assert "connect_error" in text
-    assert "max_attempts were made" in text
+    assert "all of `max_attempts` were made" in text
     assert json.dumps(shown).count("connect_error") >= 3
     assert "ci" in relay.cli("status").out
     assert relay.cli("deliveries", "--state", "dead", "--json").code == 0
