@@ -11,6 +11,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from relay.journal import file_in_use
 from relay.journal.files import Identity, beside, identity_of
 
 _RESERVE = 32 * 1024 * 1024
@@ -99,6 +100,8 @@ class OpenFiles:
         copy = sqlite3.connect(fresh)
         try:
             connection.backup(copy)
+            with copy:  # it has what was in the log, too
+                copy.execute("DELETE FROM meta WHERE key = ?", (file_in_use.KEY,))
         finally:
             copy.close()
         fresh.replace(target)

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from relay.errors import JournalUnreadable
+from relay.journal import file_in_use
 from relay.journal.engine import words_of
 from relay.journal.faults import Fault
 from relay.journal.file_lease import FileLease, living, time_of
@@ -306,11 +307,24 @@ class SqliteEngine:
         with contextlib.suppress(sa.exc.SQLAlchemyError, sqlite3.Error, OSError), self.lock.held():
             connection = self._connected()
             if self._files.reason() is None:
-                self._checkpoint(connection, "TRUNCATE")
+                self._end_use(connection)
             self._disconnect(connection)
         self._connection = None
         self._engine.dispose()
         self.lock.close()
+
+    def begin_use(self) -> None:
+        """Have the file say which one it is, in itself and not only in its log, before anything else."""
+        if self.write(lambda connection: file_in_use.note(connection, self.path)):
+            with self.lock.held():
+                self._checkpoint(self._connected(), "TRUNCATE")
+
+    def _end_use(self, connection: sa.Connection) -> None:
+        """Empty the log into the file, which is whole then, unless others go on writing."""
+        with connection.begin():
+            if not living(connection, self.path):
+                file_in_use.forget(connection)
+        self._checkpoint(connection, "TRUNCATE")
 
     def abandon(self) -> None:
         """Let go without a mark or a checkpoint: what was found stays as it was."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from relay.errors import JournalRefused
-from relay.journal import schema, tables
+from relay.journal import file_in_use, schema, tables
 from relay.journal.engine import words_of
 from relay.journal.file_lease import living
 from relay.journal.files import beside
@@ -33,7 +33,7 @@ def open_file(path: Path, *, create: bool) -> SqliteEngine:
         with engine.lock.held():
             fresh = _make_file(path) if create else False
             if not fresh:
-                check(path)
+                check(path, to_write=True)
         _prepare(engine, create=create)
     except JournalRefused:
         engine.abandon()
@@ -64,15 +64,16 @@ def missing(path: Path) -> JournalRefused:
     return JournalRefused(f"no journal at {path}: start `relay serve` there, or set RELAY_JOURNAL")
 
 
-def check(path: Path) -> int:
+def check(path: Path, *, to_write: bool = False) -> int:
     """Refuse a file that is empty, damaged, too new, or behind its mark; reads only, keeps the evidence.
+
+    With `to_write` also a copy of a file that was in use: it may be looked at, and not served.
 
     Returns the version of its tables, which may be an older one.
     """
     if not path.exists():
         raise missing(path)
     _refuse_unreadable(path)
-    mark = read_mark(beside(path, ".mark"))
     if path.stat().st_size == 0:
         raise _lost(path, "is empty")
     engine = make_engine(path, readonly=True)
@@ -87,17 +88,25 @@ def check(path: Path) -> int:
     finally:
         engine.dispose()
     tables.refuse_newer(path, facts)
+    _refuse_behind(path, facts["id"], seqs)
+    if to_write and file_in_use.is_another(facts, path):
+        raise _copied(path)
+    return int(facts["version"])
+
+
+def _refuse_behind(path: Path, journal: str, seqs: tuple[int, int]) -> None:
+    """Refuse a file that is another than its mark knows, or holds less."""
+    mark = read_mark(beside(path, ".mark"))
     if mark is None:
-        return int(facts["version"])
-    if facts["id"] != mark.journal:
-        raise _lost(path, f"is another journal ({facts['id']}) than the one that was here ({mark.journal})")
+        return
+    if journal != mark.journal:
+        raise _lost(path, f"is another journal ({journal}) than the one that was here ({mark.journal})")
     if seqs[0] < mark.event_seq or seqs[1] < mark.delivery_seq:
         raise _lost(
             path,
             f"lacks commits: it ends at event {seqs[0]} and delivery {seqs[1]}, where event"
             f" {mark.event_seq} and delivery {mark.delivery_seq} were stored",
         )
-    return int(facts["version"])
 
 
 def _refuse_unreadable(path: Path) -> None:
@@ -130,6 +139,7 @@ def _prepare(engine: SqliteEngine, *, create: bool) -> None:
         engine.write(partial(_upgrade, path=engine.path))
     facts = engine.write(tables.read_facts)
     tables.refuse_moved(engine.path, facts)
+    engine.begin_use()
     engine.set_journal_id(facts["id"])
     engine.mark(now=True)
 
@@ -160,6 +170,13 @@ def _lost(path: Path, what: str) -> JournalRefused:
         f"the journal {path} {what}. Nothing was changed. Put the right file back (with its -wal, if there"
         f" is one), from a backup or from where it was moved; or, if what it held may be lost, move {path}"
         f" and {mark} away and start again"
+    )
+
+
+def _copied(path: Path) -> JournalRefused:
+    return JournalRefused(
+        f"the journal {path} is a copy of a file that was in use, and may lack what was written last."
+        " Nothing was changed. Stop Relay before its journal is copied, or moved to another disk"
     )
 
 

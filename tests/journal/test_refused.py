@@ -99,8 +99,59 @@ def test_a_log_that_was_cut_is_refused_and_kept(engine: str, tmp_path: Path) -> 
         pass
     assert log.read_bytes() == cut
     log.write_bytes(whole)
-    with opened(f"sqlite:///{copy / 'relay.db'}"), Reader.open(f"sqlite:///{copy / 'relay.db'}") as reader:
+    with Reader.open(f"sqlite:///{copy / 'relay.db'}") as reader:
         assert len(reader.events()) == 3
+
+
+def test_a_copy_of_a_file_in_use_is_not_served(engine: str, tmp_path: Path) -> None:
+    """It may lack what is in the log beside the original, which no mark tells elsewhere; it can be read."""
+    copy = tmp_path / "copy.db"
+    with opened(engine) as journal:
+        asyncio.run(journal.append(make_entry("billing")))
+        shutil.copy(path_of(engine), copy)
+        asyncio.run(journal.append(make_entry("billing")))
+    before = copy.read_bytes()
+    for create in (True, False):
+        with (
+            pytest.raises(JournalRefused, match="a copy of a file that was in use"),
+            opened(f"sqlite:///{copy}", create=create),
+        ):
+            pass
+    assert copy.read_bytes() == before
+    with Reader.open(f"sqlite:///{copy}") as reader:
+        assert len(reader.events()) < 2, "else it lacks nothing, and this proves nothing"
+
+
+def test_a_copy_of_a_file_that_nobody_used_is_whole(used: str, tmp_path: Path) -> None:
+    """Whoever stops Relay first may copy its journal."""
+    copy = tmp_path / "copy.db"
+    shutil.copy(path_of(used), copy)
+    with opened(f"sqlite:///{copy}"), Reader.open(f"sqlite:///{copy}") as reader:
+        assert len(reader.events()) == 1
+
+
+def test_who_ends_first_leaves_the_file_in_use(used: str, tmp_path: Path) -> None:
+    """The last of several writers makes it whole."""
+    copy = tmp_path / "copy.db"
+    with opened(used):
+        with opened(used), opened(used, serving=False, create=False):
+            pass
+        shutil.copy(path_of(used), copy)
+    with pytest.raises(JournalRefused, match="in use"), opened(f"sqlite:///{copy}"):
+        pass
+
+
+def test_after_a_crash_the_same_file_goes_on(used: str, tmp_path: Path) -> None:
+    """It was in use to the end; by another name on the same disk it is the same one, a copy of it is not."""
+    path, moved, copy = path_of(used), tmp_path / "moved.db", tmp_path / "copy.db"
+    with by_hand(used) as crashed:
+        crashed.execute("INSERT INTO meta VALUES ('file', ?)", (str(path.stat().st_ino),))
+    path.rename(moved)
+    shutil.copy(moved, copy)
+    with pytest.raises(JournalRefused, match="in use"), opened(f"sqlite:///{copy}"):
+        pass
+    with opened(f"sqlite:///{moved}"), Reader.open(f"sqlite:///{moved}") as reader:
+        assert len(reader.events()) == 1
 
 
 def test_another_journal_in_its_place_is_refused(used: str, tmp_path: Path) -> None:
