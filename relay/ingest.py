@@ -137,7 +137,7 @@ class Ingest:
         finally:
             if not stored:
                 for delivery in owned:
-                    self._dispatcher.unreserve(delivery.destination)
+                    self._dispatcher.unreserve(delivery.destination, delivery.id)
         self._tell(event, view, matched, receipt=receipt, verified=verified, deliveries=len(plan.deliveries))
         if stored:
             self._pass_on(event, plan)
@@ -177,8 +177,8 @@ class Ingest:
         name = destination.name
         is_full = destination.max_backlog is not None and self._is_full(name, destination.max_backlog)
         # What stands in a lane goes by its turn, which the journal knows.
-        owned = lane is None and not is_full and self._dispatcher.reserve(name)
         delivery_id = f"dlv_{uuid7().hex}"
+        owned = lane is None and not is_full and self._dispatcher.reserve(name, delivery_id, event)
         delivery = Delivery(
             id=delivery_id,
             event_id=event.id,

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from relay.clock import Clock
+from relay.dispatch.bodies import Bodies, Load, copies_of
 from relay.dispatch.gate import Gate
 from relay.dispatch.standings import Standings
 from relay.errors import JournalUnavailable
@@ -38,6 +39,7 @@ class Claimer:
         gates: Mapping[str, Gate],
         take: Callable[[Claim], None],
         *,
+        bodies: Bodies,
         standings: Standings,
         journal: Journal,
         telemetry: Telemetry,
@@ -47,6 +49,7 @@ class Claimer:
         self.draining = False
         self._gates = gates
         self._take = take
+        self._bodies = bodies
         self._standings = standings
         self._journal = journal
         self._telemetry = telemetry
@@ -105,14 +108,17 @@ class Claimer:
         asked = gate.begin_claim(self._clock.now())
         claims: Sequence[Claim] = ()
         knows_less = False
+        load = self._load(gate)
         try:
             if asked:
-                claims = await self._ask(gate, asked)
+                claims = await self._ask(gate, asked, load)
         finally:
+            if not claims:
+                load.give_back()
             knows_less = gate.end_claim(asked=asked, got=len(claims))
         for claim in claims:
             self._take(claim)
-        if knows_less or (gate.turns and len(claims) < asked):
+        if knows_less or load.is_short or (gate.turns and len(claims) < asked):
             name = gate.destination.name
             due = (await self._journal.due((name,))).get(name)
             now = self._clock.now()
@@ -120,17 +126,20 @@ class Claimer:
                 gate.rest(now)
             self._note_oldest(gate, due)
 
-    async def _ask(self, gate: Gate, asked: int) -> Sequence[Claim]:
+    def _load(self, gate: Gate) -> Load:
+        return self._bodies.load(gate.destination.name, copies=copies_of(gate.destination))
+
+    async def _ask(self, gate: Gate, asked: int, load: Load) -> Sequence[Claim]:
         name, policy = gate.destination.name, gate.breaker.policy
         room = gate.room(asked)
         if gate.standing.opened_at is None:
-            return await self._journal.claim(name, asked, room=room)
+            return await self._journal.claim(name, asked, room=room, load=load)
         if policy is None:
             return ()
         next_probe_at = self._clock.now() + policy.cooldown
         suspect = not self.suspect_in_flight
         probe = await self._journal.probe(
-            name, next_probe_at=next_probe_at, unused=gate.unused, suspect=suspect, room=room
+            name, next_probe_at=next_probe_at, unused=gate.unused, suspect=suspect, room=room, load=load
         )
         gate.apply(probe.standing)
         for claim in probe.claims:
@@ -183,10 +192,12 @@ class Claimer:
             if gate is None or not gate.admit_before_others(self._clock.now()):
                 continue
             claims: Sequence[Claim] = ()
+            load = self._load(gate)
             try:
-                claims = await self._journal.claim(gate.destination.name, 1, suspect=True, room=gate.room(1))
+                claims = await self._journal.claim(name, 1, suspect=True, room=gate.room(1), load=load)
             finally:
                 if not claims:
+                    load.give_back()
                     gate.leave()
             for claim in claims:
                 self.suspect_in_flight = True

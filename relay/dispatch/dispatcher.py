@@ -3,7 +3,8 @@
 Each destination has slots of its own, as many as its `concurrency`. A slot is taken either by an
 event that comes in while nothing of the destination is due (its delivery is born owned and tried at
 once) or by the destination's claimer, which takes due deliveries from the journal, oldest first. So
-a dead or slow destination fills its own slots and nothing else, and what waits costs no memory.
+a dead or slow destination fills its own slots and nothing else, and what waits costs no memory. What
+is in flight costs the memory of its bodies, which all destinations share (`bodies`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import partial
 
 from relay.clock import Clock
 from relay.config import Configuration, Destination
+from relay.dispatch.bodies import Bodies, copies_of
 from relay.dispatch.claimer import Claimer
 from relay.dispatch.courier import Courier, TransformMissing, Tried
 from relay.dispatch.follower import Follower
@@ -41,6 +43,7 @@ class Dispatcher:
         journal: Journal,
         telemetry: Telemetry,
         clock: Clock,
+        bodies: Bodies | None = None,
     ) -> None:
         self._courier = courier
         self._journal = journal
@@ -50,9 +53,11 @@ class Dispatcher:
         self._shares = Shares(journal.node)
         # A gate stays when its destination has left the file: what is under way still needs it.
         self._gates: dict[str, Gate] = {}
+        self._bodies = Bodies() if bodies is None else bodies
         self._claimer = Claimer(
             self._gates,
             self._take,
+            bodies=self._bodies,
             standings=self._standings,
             journal=journal,
             telemetry=telemetry,
@@ -76,13 +81,23 @@ class Dispatcher:
 
     # What ingest asks for.
 
-    def reserve(self, destination: str) -> bool:
-        """Take a slot for an event that is about to be stored; False where others must go first."""
-        return not self._draining and self._gates[destination].admit(self._clock.now())
+    def reserve(self, destination: str, delivery_id: str, event: Event) -> bool:
+        """Take a slot, and room for the body, for an event that is about to be stored.
 
-    def unreserve(self, destination: str) -> None:
-        """Give back a slot whose event was not stored as planned."""
+        False where there is none, or others must go first.
+        """
+        gate = self._gates[destination]
+        if self._draining or not gate.admit(self._clock.now()):
+            return False
+        if self._bodies.enter(delivery_id, event, copies=copies_of(gate.destination)):
+            return True
+        gate.leave()
+        return False
+
+    def unreserve(self, destination: str, delivery_id: str) -> None:
+        """Give back what was taken for an event that was not stored as planned."""
         self._gates[destination].leave()
+        self._bodies.leave(delivery_id)
 
     def nudge(self, destination: str) -> None:
         """Say that one more delivery of this destination waits in the journal."""
@@ -207,6 +222,7 @@ class Dispatcher:
         if not in_hand:
             self._held.pop(delivery.id, None)
         self._settled(gate, delivery, due_at, promoted=promoted)
+        self._bodies.leave(delivery.id)
 
     async def _lose(self, delivery: Delivery) -> bool:
         """Count a bug against a delivery that may have been sent, so that it is not sent again and again.

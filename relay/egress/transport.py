@@ -7,7 +7,6 @@ one by one below. Errors leave as httpx's own, with a text that holds host and p
 from __future__ import annotations
 
 import asyncio
-import io
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,8 +16,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+import aiohttp.payload
 import httpx
 import yarl
+from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict, istr
 
 from relay.egress.caching import cache_short
@@ -35,8 +36,9 @@ _KEEP_ALIVE = 4.0
 _READ_BUFFER = 32 * 1024
 # What HTTP/1.1 cannot do without; taken from aiohttp where the request does not bring it.
 _NEEDED = (istr("host"), istr("content-length"))
-# Above it aiohttp warns that plain bytes block the loop, and wants something that it can read in pieces.
+# Above it aiohttp warns that plain bytes block the loop.
 _LARGE_BODY = 1024 * 1024
+_PIECE = 64 * 1024
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
@@ -120,7 +122,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             response = await line.session.request(
                 request.method,
                 target,
-                data=(body if len(body) < _LARGE_BODY else io.BytesIO(body)) or None,
+                data=(body if len(body) < _LARGE_BODY else _Pieces(body)) or None,
                 allow_redirects=False,
                 timeout=_timeout(request.extensions.get("timeout", {}).get("connect")),
                 ssl=request.extensions.get("tls") or True,
@@ -236,6 +238,27 @@ class _Body(httpx.AsyncByteStream):
         if self._closed is not None:
             closed, self._closed = self._closed, None
             closed()
+
+
+class _Pieces(aiohttp.payload.Payload):
+    """A large body, written piece by piece; aiohttp's own way, by BytesIO, makes a copy of all of it."""
+
+    _autoclose = True
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body, content_type="application/octet-stream")
+        self._size = len(body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text, for which nobody asks."""
+        return str(self._value, encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write all of it, as fast as it is taken."""
+        whole = memoryview(self._value)
+        for start in range(0, len(whole), _PIECE):
+            await writer.write(whole[start : start + _PIECE])
+            await asyncio.sleep(0)  # where the socket takes everything, others want their turn
 
 
 class _Verbatim:

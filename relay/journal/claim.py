@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -15,8 +15,14 @@ from relay.journal.lanes import Gone
 from relay.journal.schema import delivery, event, is_parked, is_suspect, is_waiting
 from relay.journal.statements import Row
 from relay.journal.tx import Tx
-from relay.journal.values import Claim, Rescued
-from relay.model import POISON_AFTER, SUSPECT_AFTER, Attempt, Delivery, DeliveryState, Outcome
+from relay.journal.values import Claim, Load, Rescued
+from relay.model import POISON_AFTER, SUSPECT_AFTER, Attempt, Delivery, DeliveryState, Event, Outcome
+
+REFUSED_FOR = 1.0
+"""Seconds for which a delivery waits that had no room in memory; what is due behind it goes first."""
+
+_READ_AT_ONCE = 64 * 1024
+"""Bytes of a body that is read with its row; a larger one is read by itself, once it may be."""
 
 FORGOTTEN_AFTER = 10.0
 """Seconds after which a delivery that its own node does not know of is taken from it."""
@@ -44,19 +50,31 @@ def _taking(which: sa.ColumnElement[bool]) -> sa.UpdateBase:
             fence=delivery.c.fence + 1,
             attempts=delivery.c.attempts + 1,
         )
-        .returning(delivery)
+        .returning(*_but_large(delivery, delivery.c.rendered))
     )
+
+
+def _but_large(table: sa.Table, blob: sa.Column[Any]) -> list[sa.ColumnElement[Any]]:
+    """A table's columns, and `size`: the length of its blob, which is null in place of a large one."""
+    size = sa.func.length(blob)
+    short = sa.case((size <= sa.literal_column(str(_READ_AT_ONCE)), blob)).label(blob.name)
+    return [*(column for column in table.c if column is not blob), short, size.label("size")]
 
 
 _TAKE_WAITING = _taking(is_waiting)
 _TAKE_SUSPECT = _taking(is_suspect)
-_EVENTS = sa.select(event).where(event.c.id.in_(sa.bindparam("b_ids", expanding=True)))
+_EVENTS = sa.select(*_but_large(event, event.c.body)).where(
+    event.c.id.in_(sa.bindparam("b_ids", expanding=True))
+)
+_BODY = sa.select(event.c.body).where(event.c.id == sa.bindparam("b_id"))
+_RENDERED = sa.select(delivery.c.rendered).where(delivery.c.id == sa.bindparam("b_id"))
 
 
-def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
+def take(tx: Tx, destination: str, limit: int, *, suspect: bool, load: Load | None = None) -> list[Claim]:
     """Take up to `limit` deliveries that are due, the longest due first, and number their attempts.
 
-    What keeps the destination back is for the caller to ask.
+    What keeps the destination back is for the caller to ask. What `load` does not let into memory is
+    due again after a second, behind what is due now.
     """
     if limit <= 0:  # SQLite takes a negative limit for none
         return []
@@ -67,11 +85,53 @@ def take(tx: Tx, destination: str, limit: int, *, suspect: bool) -> list[Claim]:
         return []
     ids = {row["event_id"] for row in rows}
     found = tx.connection.execute(_EVENTS, {"b_ids": list(ids)}).mappings()
-    events = {row["id"]: read_event(row) for row in found}
-    return [
-        Claim(delivery=read_delivery(row), event=events[row["event_id"]])
-        for row in sorted(rows, key=lambda row: (row["due_at"], row["seq"]))
-    ]
+    events = {row["id"]: row for row in found}
+    claims: list[Claim] = []
+    refused: list[int] = []
+    for row in sorted(rows, key=lambda row: (row["due_at"], row["seq"])):
+        its = events[row["event_id"]]
+        sizes = {"body": its["size"], "rendered": row["size"] or 0}
+        if load is None or load.take(row["id"], its["id"], **sizes):
+            claims.append(Claim(delivery=_whole_delivery(tx, row), event=_whole_event(tx, its, load)))
+        else:
+            refused.append(row["seq"])
+    if refused:
+        _put_back(tx, refused)
+    return claims
+
+
+def _whole_delivery(tx: Tx, row: sa.RowMapping) -> Delivery:
+    """A delivery, with what was rendered for it."""
+    if (row["size"] or 0) <= _READ_AT_ONCE:
+        return read_delivery(row)
+    rendered = tx.connection.execute(_RENDERED, {"b_id": row["id"]}).scalar_one()
+    return read_delivery({**row, "rendered": rendered})
+
+
+def _whole_event(tx: Tx, row: sa.RowMapping, load: Load | None) -> Event:
+    """An event with its body, which is read where it is large and nobody has it in memory."""
+    if row["size"] <= _READ_AT_ONCE:
+        return read_event(row)
+    body = None if load is None else load.find(row["id"])
+    if body is None:
+        body = tx.connection.execute(_BODY, {"b_id": row["id"]}).scalar_one()
+        if load is not None:
+            load.keep(row["id"], body)
+    return read_event({**row, "body": body})
+
+
+def _put_back(tx: Tx, seqs: Sequence[int]) -> None:
+    """Undo a claim of these, whose attempts did not begin, but for the fence; they go behind the others."""
+    tx.connection.execute(
+        sa.update(delivery)
+        .where(delivery.c.seq.in_(seqs))
+        .values(
+            owner=None,
+            owned_at=None,
+            attempts=delivery.c.attempts - 1,
+            due_at=tx.now + REFUSED_FOR,
+        )
+    )
 
 
 def due(tx: Tx, destinations: Iterable[str]) -> dict[str, float | None]:

@@ -12,7 +12,7 @@ from relay.errors import JournalUnavailable
 from relay.journal import holding
 from relay.journal.standings import read_standings, standing_of
 from relay.journal.tx import Tx
-from relay.journal.values import Probe, StateChange
+from relay.journal.values import Load, Probe, StateChange
 from relay.model import Standing
 
 T = TypeVar("T")
@@ -80,17 +80,24 @@ class Destinations(ABC):
         unused: float | None = None,
         suspect: bool = False,
         room: int | None = None,
+        load: Load | None = None,
     ) -> Probe:
         """Where a probe of the open breaker is due, take one due delivery and set the time of the next.
 
         One node alone is elected. Without a due delivery the next may be at once; one that is suspect is
-        taken only with `suspect`, and only where there is no other. `room` as for a claim.
+        taken only with `suspect`, and only where there is no other. `room` and `load` as for a claim.
 
         `unused`: the time of the next probe that this node set by an earlier one, with which nothing was
         sent: until then no other node is elected, and this one may take the next delivery.
         """
         work = partial(
-            holding.probe, name=name, next_probe_at=next_probe_at, unused=unused, suspect=suspect, room=room
+            holding.probe,
+            name=name,
+            next_probe_at=next_probe_at,
+            unused=unused,
+            suspect=suspect,
+            room=room,
+            load=load,
         )
         return await self._do(work)
 

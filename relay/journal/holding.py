@@ -14,30 +14,43 @@ from relay.journal.constructs import among
 from relay.journal.schema import delivery, destination, is_suspect, is_waiting
 from relay.journal.standings import standing_of
 from relay.journal.tx import Tx
-from relay.journal.values import Claim, Probe, StateChange
+from relay.journal.values import Claim, Load, Probe, StateChange
 from relay.model import Standing
 
 BATCH = 500
 """Rows that one transaction makes due, so that senders do not wait behind it."""
 
 
-def claim(tx: Tx, name: str, limit: int, *, suspect: bool, room: int | None = None) -> list[Claim]:
+def claim(
+    tx: Tx, name: str, limit: int, *, suspect: bool, room: int | None = None, load: Load | None = None
+) -> list[Claim]:
     """Take up to `limit` deliveries that are due; none while the destination is kept back."""
+    if load is not None:
+        load.begin()
     at = standing_of(tx.connection, name)
     if at.opened_at is not None or is_stopped(at, tx.now):
         return []
     if room is not None:
         limit = min(limit, permits.left(tx, name, room))
-    return claiming.take(tx, name, limit, suspect=suspect)
+    return claiming.take(tx, name, limit, suspect=suspect, load=load)
 
 
 def probe(
-    tx: Tx, name: str, *, next_probe_at: float, unused: float | None, suspect: bool, room: int | None = None
+    tx: Tx,
+    name: str,
+    *,
+    next_probe_at: float,
+    unused: float | None,
+    suspect: bool,
+    room: int | None = None,
+    load: Load | None = None,
 ) -> Probe:
     """Where a probe of an open breaker is due, take one delivery and set the time of the next probe.
 
     It is due also where the time that is set is that of `unused`: this node's own, not made use of.
     """
+    if load is not None:
+        load.begin()
     at = standing_of(tx.connection, name)
     if at.probe_at is None or (at.probe_at > tx.now and at.probe_at != unused) or is_stopped(at, tx.now):
         return Probe(claims=[], standing=at)
@@ -47,9 +60,9 @@ def probe(
     elected = _change(tx, name, lambda now: replace(now, probe_at=next_probe_at) if now == at else now)
     if not elected.changed:
         return Probe(claims=[], standing=elected.standing)
-    claims = claiming.take(tx, name, 1, suspect=False)
+    claims = claiming.take(tx, name, 1, suspect=False, load=load)
     if not claims and suspect:
-        claims = claiming.take(tx, name, 1, suspect=True)
+        claims = claiming.take(tx, name, 1, suspect=True, load=load)
     if claims:
         return Probe(claims=claims, standing=elected.standing)
     due_at = min(at.probe_at, tx.now)  # what is due next, whoever stores it, is a probe at once

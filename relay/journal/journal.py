@@ -24,6 +24,7 @@ from relay.journal.values import (
     Claim,
     Entry,
     Hooks,
+    Load,
     Look,
     Purged,
     Receipt,
@@ -188,14 +189,21 @@ class Journal(Destinations):
         return await self._do(partial(settle.outcomes, delivery_id=delivery_id))
 
     async def claim(
-        self, destination: str, limit: int, *, suspect: bool = False, room: int | None = None
+        self,
+        destination: str,
+        limit: int,
+        *,
+        suspect: bool = False,
+        room: int | None = None,
+        load: Load | None = None,
     ) -> list[Claim]:
         """Take up to `limit` due deliveries; the suspect ones only with `suspect`, and then none else.
 
         None while the destination is paused, its breaker is open, or a 429 holds it. With `room` no
-        more than so many, less what other nodes own of the destination.
+        more than so many, less what other nodes own of the destination; with `load` only those that it
+        lets into memory.
         """
-        work = partial(holding.claim, name=destination, limit=limit, suspect=suspect, room=room)
+        work = partial(holding.claim, name=destination, limit=limit, suspect=suspect, room=room, load=load)
         return await self._do(work)
 
     async def living(self) -> Sequence[str]:

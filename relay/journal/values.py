@@ -171,6 +171,25 @@ class Look:
     owned: Mapping[tuple[str, str], int] | None
 
 
+class Load(Protocol):
+    """Who decides for one claim which of the deliveries that it found may come into memory.
+
+    Asked in the writer's thread, by sizes, before large bodies are read; sizes are in bytes.
+    """
+
+    def begin(self) -> None:
+        """A claim begins, maybe anew: what was taken for it before does not count."""
+
+    def take(self, delivery_id: str, event_id: str, *, body: int, rendered: int) -> bool:
+        """Whether this delivery may come into memory; what may not stays in the journal for a second."""
+
+    def find(self, event_id: str) -> bytes | None:
+        """The body of an event, where another delivery of it has it in memory."""
+
+    def keep(self, event_id: str, body: bytes) -> None:
+        """The body of an event was read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescued:
     """A delivery taken from an owner that is gone or forgot it; `dead` when it is poison."""

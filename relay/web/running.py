@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import signal
 import socket
@@ -17,6 +18,13 @@ from relay.web.listening import BACKLOG
 
 GC_THRESHOLDS = (20_000, 50, 50)
 """Events die young and in no circles: looking for circles as often as Python does costs a tenth."""
+
+MMAP_THRESHOLD = 1024 * 1024
+"""Bytes from which on memory is the system's again as soon as it is free. By itself glibc moves this up to
+32 MB with the first large bodies, and then keeps some 150 MB of what they leave."""
+
+_M_MMAP_THRESHOLD = -3
+"""Its number in glibc's malloc.h."""
 
 LAST_ANSWERS = 1.0
 """Seconds after the drain for requests that are still being answered."""
@@ -102,7 +110,12 @@ async def serve_until(
 
 
 def settle_memory() -> None:
-    """What start-up made lives as long as the process; the collector need not walk it again and again."""
+    """What start-up made lives as long as the process; the collector need not walk it again and again.
+
+    What large bodies leave goes back to the system, where the C library can be told so.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, MMAP_THRESHOLD)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -57,7 +57,7 @@ class Downstream:
 
 async def accept(bench: Bench, number: int) -> Delivery:
     """Take an event as ingest does, and make its first attempt where its delivery is born owned."""
-    if not bench.dispatcher.reserve("one"):
+    if not bench.dispatcher.reserve("one", f"dlv_{number:032x}", event_of(number)):
         delivery = await bench.store(number, "one")
         bench.dispatcher.nudge("one")
         return delivery
@@ -69,8 +69,8 @@ async def accept(bench: Bench, number: int) -> Delivery:
 async def share(*nodes: Bench) -> None:
     """Wait until each has its part of the limits, and nothing is due."""
     for bench in nodes:
-        await until(partial(bench.dispatcher.reserve, "one"))
-        bench.dispatcher.unreserve("one")
+        await until(partial(bench.dispatcher.reserve, "one", "dlv_none", event_of(0)))
+        bench.dispatcher.unreserve("one", "dlv_none")
 
 
 async def all_done(url: str, *, within: float) -> None:
@@ -148,7 +148,7 @@ async def test_an_open_breaker_is_open_for_all_and_probed_by_one(engine: str, tm
         assert len(first.sent) == 3
         await until(lambda: second.dispatcher.standing("one").opened_at is not None)
         assert not second.sent
-        assert not second.dispatcher.reserve("one")
+        assert not second.dispatcher.reserve("one", "dlv_none", event_of(0))
         for number in range(3, 40):
             await (first, second)[number % 2].store(number, "one")
         for bench in (first, second):
@@ -187,7 +187,7 @@ async def test_what_a_silent_node_has_in_its_hands_is_not_tried(engine: str, tmp
     async with node(engine, loaded(tmp_path, "one"), ok) as bench:
         now = bench.clock.now()
         late = bench.clock
-        await until(partial(bench.dispatcher.reserve, "one"))
+        await until(partial(bench.dispatcher.reserve, "one", "dlv_none", event_of(0)))
         delivery = await bench.store(1, "one", owner=bench.journal.node, fence=1, attempts=1)
         late.start_at(now + 60)
         await bench.dispatcher.run(event_of(1), (delivery,))

@@ -18,6 +18,7 @@ from relay import config
 from relay.clock import Clock
 from relay.config import Configuration
 from relay.dispatch import Courier, Dispatcher
+from relay.dispatch.bodies import Bodies
 from relay.dispatch.gate import Gate
 from relay.egress import Egress
 from relay.journal import Entry, Journal
@@ -77,7 +78,13 @@ class Commits:
 class Bench:
     """A dispatcher, its journal, and what was sent."""
 
-    def __init__(self, journal: Journal, configuration: Configuration, handler: Handler) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        configuration: Configuration,
+        handler: Handler,
+        bodies: Bodies | None = None,
+    ) -> None:
         self.clock = Clock()
         self.journal = journal
         self.sent: list[str] = []
@@ -97,6 +104,7 @@ class Bench:
             journal=journal,
             telemetry=self.telemetry,
             clock=self.clock,
+            bodies=bodies,
         )
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -108,10 +116,10 @@ class Bench:
         self.courier.replace(configuration)
         self.dispatcher.replace(configuration)
 
-    async def store(self, number: int, destination: str, **fields: Any) -> Delivery:
+    async def store(self, number: int, destination: str, *, body: bytes = b"{}", **fields: Any) -> Delivery:
         """Put an event with one delivery into the journal, due now and owned by nobody."""
         now = self.clock.now()
-        event = event_of(number)
+        event = replace(event_of(number), body=body)
         delivery = Delivery(
             id=f"dlv_{number:032x}",
             event_id=event.id,
@@ -159,9 +167,11 @@ async def journal(tmp_path: Path, commits: Commits) -> AsyncIterator[Journal]:
 
 
 @asynccontextmanager
-async def running(journal: Journal, configuration: Configuration, handler: Handler) -> AsyncIterator[Bench]:
+async def running(
+    journal: Journal, configuration: Configuration, handler: Handler, bodies: Bodies | None = None
+) -> AsyncIterator[Bench]:
     """A dispatcher at work, drained at the end."""
-    bench = Bench(journal, configuration, handler)
+    bench = Bench(journal, configuration, handler, bodies)
     try:
         await bench.dispatcher.start()
         yield bench
@@ -203,7 +213,7 @@ async def test_what_is_in_flight_ends_by_the_destination_that_it_began_with(
         await bench.store(2, "two")
         bench.dispatcher.nudge("two")
         bench.apply(loaded(tmp_path, "one"))
-        assert not bench.dispatcher.reserve("two")
+        assert not bench.dispatcher.reserve("two", "dlv_none", event_of(3))
         go_on.set()
         await until(lambda: not bench.dispatcher.held)
         assert bench.journal.backlogs()["two"] == 1
@@ -220,7 +230,7 @@ async def test_an_open_breaker_that_the_file_no_longer_has_is_closed(
     await journal.open_breaker("one", probe_at=Clock().now() + 3600)
     async with running(journal, loaded(tmp_path, "one"), ok) as bench:
         await bench.store(1, "one", due_at=bench.clock.now() + 3600)
-        assert not bench.dispatcher.reserve("one")
+        assert not bench.dispatcher.reserve("one", "dlv_none", event_of(3))
         bench.apply(loaded(tmp_path, "one", more=", breaker: null"))
         await bench.pending()
 

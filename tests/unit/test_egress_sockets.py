@@ -259,6 +259,27 @@ async def bounded(egress: Egress, head: bytes, chunk: bytes) -> Result:
     return result
 
 
+async def test_a_large_body_goes_out_without_a_copy(egress: Egress) -> None:
+    """What an attempt adds to the memory of its event's body is some pieces of it."""
+    body = os.urandom(1024) * 8 * 1024
+
+    async def answer_early(
+        server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        server.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(OK)
+        await writer.drain()
+        await reader.read()
+
+    async with listening(answer_early) as server:
+        tracemalloc.start()
+        result = await attempt(egress, server.url, body=body)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert result.outcome is Outcome.DELIVERED
+    assert peak < len(body) / 2
+
+
 async def test_an_endless_body_is_cut(egress: Egress) -> None:
     """At most 64 KiB of an answer are read and 4 KiB kept; then the connection is closed."""
     result = await bounded(egress, b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65_536)
