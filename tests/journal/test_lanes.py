@@ -150,18 +150,24 @@ async def test_a_dead_head_that_holds_stops_its_lane_until_it_is_cancelled(
 async def test_a_dead_one_that_was_skipped_is_cancelled_beside_its_lane(
     journal: Journal, reader: Reader
 ) -> None:
-    """Its place is that of another's turn by now, which goes on as if nothing had been."""
-    (skipped,) = await lane_of(journal, 1)
+    """Another has its place by now: in flight it stays so, and dead it goes on to hold the lane."""
+    first = await lane_of(journal, 1)
     await end_head(journal, DEAD)
-    ids = await lane_of(journal, 2, hold=True)
+    await lane_of(journal, 1, hold=True)
     head = await head_of(journal)
     assert head is not None
-    assert await journal.cancel([skipped]) == 1
+    assert await journal.cancel(first) == 1
     assert await head_of(journal) is None
-    assert await journal.settle(make_settlement(head.delivery, DEAD)) == Settled(done=True, promoted=False)
-    assert await journal.retry([ids[1]]) == 0
-    assert await journal.cancel([ids[0]]) == 1
-    assert (await end_head(journal))[0] == ids[1]
+    await journal.settle(make_settlement(head.delivery))
+    first = await lane_of(journal, 1)
+    await end_head(journal, DEAD)
+    second = await lane_of(journal, 2, hold=True)
+    assert await end_head(journal, DEAD) == (second[0], Settled(done=True, promoted=False))
+    assert await journal.cancel(first) == 1
+    assert await head_of(journal) is None
+    assert reader.status().destinations[0].held_lanes == 1
+    assert await journal.cancel(second[:1]) == 1
+    assert (await end_head(journal))[0] == second[1]
     assert reader.ledger().balanced
 
 
