@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
+import os
 import re
 import socket
 import sqlite3
@@ -148,6 +150,25 @@ async def test_a_lock_that_keeps_events_out_is_told_with_its_holder(
         assert "end " in refusal
         assert reader.refusal() is None
         await journal.append(make_entry("billing"))
+
+
+@only("sqlite", "a server has no lock file")
+async def test_whoever_holds_the_lock_is_named_by_one_who_leaves_no_name(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file remembers few that write; those who only look must not push them out."""
+    from relay.journal import sqlite_refusal  # noqa: PLC0415 - see its front door
+
+    monkeypatch.setattr(sqlite_refusal, "PATIENCE", 0.05)
+    lock = path_of(engine).with_name("relay.db.lock")
+    with opened(engine), Reader.open(engine) as reader:
+        lock.write_text(f"{os.getpid()} {socket.gethostname()} the holder\n")
+        before = lock.read_bytes()
+        with lock.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            assert "is held for over 0.05 s by process" in str(reader.refusal())
+        assert reader.refusal() is None
+        assert lock.read_bytes() == before
 
 
 async def test_a_journal_that_was_moved_says_where_to(engine: str) -> None:
