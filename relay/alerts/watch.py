@@ -22,6 +22,7 @@ class Watch:
         self._silent: set[str] = set()
         self._lagging: dict[str, frozenset[float]] = {}
         self._is_disk_low = False
+        self._lost: dict[str, int] = {}
         self._pinned: tuple[str, frozenset[float]] = ("", frozenset())
         self.replace(configuration)
 
@@ -33,13 +34,14 @@ class Watch:
         self._silent &= configuration.sources.keys()
 
     def look(self, status: Status) -> None:
-        """Look for backlogs and silence; each is told as it begins.
+        """Look for backlogs, silence and events that are gone; each is told as it begins.
 
         The ledger's audit tells by itself, through `Telemetry.ledger_audited`.
         """
         now = self._clock.now()
         self._look_for_lag(status, now)
         self._look_for_silence(status, now)
+        self._look_for_losses(status)
 
     def look_at_disk(self, disk: Disk | None) -> None:
         """Look for a full disk; None where the journal lies on no disk of this machine."""
@@ -57,6 +59,12 @@ class Watch:
         self._pinned = ("" if pin is None else pin.by, passed)
         if pin is not None and passed - (told if pin.by == by else frozenset()):
             self._telemetry.journal_pinned(by=pin.by, does=pin.does, seconds=pin.seconds)
+
+    def _look_for_losses(self, status: Status) -> None:
+        for loss in status.losses:
+            if self._lost.get(loss.id) != loss.events:
+                self._telemetry.journal_rewound(loss=loss.id, events=loss.events, since=loss.since)
+        self._lost = {loss.id: loss.events for loss in status.losses}
 
     def _lags(self, about: str) -> set[float]:
         return {rule.lag for rule in self._configuration.alerts if about in rule.about}

@@ -30,6 +30,7 @@ _SUBJECTS: Mapping[Kind, str] = {
     "config_rejected": "configuration not taken",
     "disk_low": "disk nearly full",
     "journal_pinned": "journal cannot shrink",
+    "journal_rewound": "acknowledged events are gone",
     "ledger": "ledger out of balance",
 }
 

@@ -17,7 +17,7 @@ from relay.cli import render
 from relay.cli.access import load_settings, reading, writing
 from relay.cli.change import announce
 from relay.cli.options import DryRunOption, JournalOption, YesOption, point_in_time
-from relay.cli.standing import show_ledger
+from relay.cli.standing import show_ledger, show_losses
 from relay.cli.text import counted
 from relay.errors import UsageError
 
@@ -30,7 +30,7 @@ _EVERY = 5.0
 """Seconds between two lines about the same table."""
 
 commands = typer.Typer(
-    help="Upgrade a journal, remove what is old, move it to PostgreSQL.",
+    help="Upgrade a journal, remove what is old, move it to PostgreSQL, accept what it lost.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -141,6 +141,35 @@ def copy(
         render.note("THE BOOKS OF THE TWO JOURNALS DO NOT AGREE: the new one stays closed, nothing is lost")
         raise typer.Exit(1)
     typer.echo("Both journals agree. Serve the new one: set RELAY_JOURNAL to it.")
+
+
+@commands.command("accept-loss")
+def accept_loss(
+    loss: Annotated[str, typer.Argument(metavar="ID", help="As `relay doctor` names it.")],
+    *,
+    yes: YesOption = False,
+    journal: JournalOption = None,
+) -> None:
+    """Say that it is known what a database has lost that was put back to an earlier state.
+
+    Nothing comes back by it; `doctor`, `status`, `ledger` and the alert speak of it no more.
+    """
+    with reading(journal) as reader:
+        found = next((one for one in reader.losses() if one.id == loss), None)
+    if found is None:
+        render.note(f"no loss {loss} waits to be accepted")
+        raise typer.Exit(1)
+    show_losses([found])
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask at: nothing was changed. To accept the loss, add --yes")
+    if not yes and not typer.confirm("Accept that they are lost?", err=True):
+        raise typer.Exit(1)
+    with writing(journal) as opened:
+        accepted = asyncio.run(opened.accept_loss(loss))
+    if accepted is None:
+        render.note("somebody else has accepted it meanwhile")
+        raise typer.Exit(1)
+    typer.echo(f"accepted: {counted(accepted.events, 'event')} lost")
 
 
 def _take_back(source: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from relay.cli.text import clean, counted, iso, moment, per, relative, size
 from relay.model import Standing
 
 if TYPE_CHECKING:
-    from relay.journal import DestinationStatus, Ledger, NodeStatus, Status
+    from relay.journal import DestinationStatus, Ledger, Loss, NodeStatus, Status
 
 _WAITING = {
     "owner": "an attempt is in flight",
@@ -82,6 +82,7 @@ def status(
     typer.echo()
     _serving([one for one in found.nodes if one.alive])
     typer.echo(f"journal: {size(found.bytes)}")
+    show_losses(found.losses)
 
 
 def _serving(alive: list[NodeStatus]) -> None:
@@ -181,6 +182,7 @@ def _status_json(
             for one in found.nodes
         ],
         "bytes": found.bytes,
+        "losses": _losses_json(found.losses),
     }
 
 
@@ -199,16 +201,19 @@ def ledger(
 ) -> None:
     """Show that nothing was lost.
 
-    It compares what came in with what became of it. Exit code 1 if the two do not balance.
+    It compares what came in with what became of it. Exit code 1 if the two do not balance, and if a
+    database that was put back to an earlier state lacks events.
     """
     destinations = file_destinations(config_path)
     with reading(journal) as reader:
         found = reader.ledger(now=time.time(), destinations=destinations)
+        losses = reader.losses()
     if as_json:
-        render.document(_ledger_json(found))
+        render.document({**_ledger_json(found), "losses": _losses_json(losses)})
     else:
         show_ledger(found)
-    if not found.balanced:
+        show_losses(losses)
+    if losses or not found.balanced:
         raise typer.Exit(1)
 
 
@@ -256,6 +261,24 @@ def show_ledger(found: Ledger) -> None:
     for reason, count in found.waiting.items():
         typer.echo(f"pending, {_WAITING.get(reason, reason)}: {count:,}")
     typer.echo("The ledger balances." if found.balanced else "THE LEDGER DOES NOT BALANCE.")
+
+
+def show_losses(losses: Sequence[Loss]) -> None:
+    """Print what databases that were put back have lost."""
+    for one in losses:
+        since = "" if one.since is None else f", taken after {moment(one.since)},"
+        events = counted(one.events, "ACKNOWLEDGED EVENT", "ACKNOWLEDGED EVENTS")
+        typer.echo(
+            f"AT LEAST {events}{since} GONE: the database was put back to an earlier state;"
+            f" see `relay doctor`, then `relay journal accept-loss {one.id}`"
+        )
+
+
+def _losses_json(losses: Sequence[Loss]) -> list[dict[str, object]]:
+    return [
+        {"id": one.id, "events": one.events, "since": iso(one.since), "seen_at": iso(one.seen_at)}
+        for one in losses
+    ]
 
 
 def _numbers(*counts: int) -> tuple[str, ...]:

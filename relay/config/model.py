@@ -31,6 +31,7 @@ ABOUT = (
     "config_rejected",
     "disk_low",
     "journal_pinned",
+    "journal_rewound",
     "ledger",
 )
 """What operators may be alerted about."""

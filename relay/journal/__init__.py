@@ -3,6 +3,7 @@
 from relay.journal.handover import Copied, copy, take_back
 from relay.journal.health import Finding, examine
 from relay.journal.journal import Journal
+from relay.journal.losses import Loss
 from relay.journal.opening import folder_of, upgrade
 from relay.journal.purging import Early, Kind
 from relay.journal.reader import Reader
@@ -48,6 +49,7 @@ __all__ = [
     "LaneView",
     "Ledger",
     "Look",
+    "Loss",
     "NodeStatus",
     "Peer",
     "Pin",

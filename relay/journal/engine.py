@@ -68,6 +68,13 @@ class Engine(Protocol):
     def now(self, connection: sa.Connection) -> float | None:
         """The time that the journal goes by, in Unix seconds; None where that is for this process to say."""
 
+    @property
+    def connections(self) -> int:
+        """How many connections were made so far: another number is another connection."""
+
+    def server_of(self, connection: sa.Connection) -> str | None:
+        """Which server answers, and on which timeline of its history; None for a file, or who may not ask."""
+
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Do the work in one transaction, committed and on disk when this returns; it may be done again."""
 

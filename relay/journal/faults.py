@@ -39,3 +39,11 @@ def report_here(error: BaseException) -> None:
     threading.excepthook(
         threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread()))
     )
+
+
+def tell(hook: Callable[..., None], *facts: object) -> None:
+    """Call a hook whose own errors must not stop the caller."""
+    try:
+        hook(*facts)
+    except Exception as error:  # noqa: BLE001 - as above
+        report_here(error)

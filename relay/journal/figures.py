@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from relay.journal import pace
 from relay.journal.codec import maybe_from_wire, to_wire
+from relay.journal.losses import open_losses
 from relay.journal.schema import (
     ANSWERS_SINCE,
     DEAD,
@@ -101,6 +102,7 @@ def read_status(connection: sa.Connection, *, alive: Collection[str], size: int)
         sources=_sources(lines),
         nodes=read_nodes(connection, alive),
         bytes=size,
+        losses=open_losses(connection),
     )
 
 

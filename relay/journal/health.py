@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -13,6 +14,7 @@ from relay.journal import schema, tables
 from relay.journal.codec import maybe_from_wire
 from relay.journal.conservation import read_ledger
 from relay.journal.engine import View
+from relay.journal.losses import open_losses
 from relay.journal.opening import database_path, is_postgres
 from relay.journal.schema import node
 
@@ -83,6 +85,27 @@ def ledger(connection: sa.Connection) -> Iterator[Finding]:
             says=f"is out by {found.imbalance:,}",
             do="see `relay ledger` for the lines; rows were changed by hand or lost, or Relay has a bug",
         )
+
+
+def losses(connection: sa.Connection) -> Iterator[Finding]:
+    """Whether acknowledged events are gone that no operator has accepted."""
+    found = open_losses(connection)
+    for one in found:
+        since = "" if one.since is None else f", taken after {_moment(one.since)}"
+        yield Finding(
+            about="losses",
+            ok=False,
+            says=f"the database was put back to an earlier state, noticed {_moment(one.seen_at)}: at least"
+            f" {one.events:,} events that were acknowledged are gone{since}",
+            do="have the senders send them again, or take them from the copy that has them; then"
+            f" `relay journal accept-loss {one.id}`",
+        )
+    if not found:
+        yield Finding(about="losses", ok=True, says="no node misses an event that it acknowledged")
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(" ", "seconds").replace("+00:00", "Z")
 
 
 def clock(connection: sa.Connection, server: float | None) -> Iterator[Finding]:

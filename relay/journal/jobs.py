@@ -10,7 +10,7 @@ from typing import Any
 
 from relay.errors import JournalUnavailable
 from relay.journal.tx import Tx
-from relay.journal.values import Entry, Settlement
+from relay.journal.values import Claim, Entry, Receipt, Settlement
 from relay.model import Delivery
 
 Work = Entry | Settlement | Callable[[Tx], Any]
@@ -46,6 +46,13 @@ def deliveries_of(jobs: Sequence[Job]) -> Iterator[Delivery]:
             yield from job.work.deliveries
         elif isinstance(job.work, Settlement):
             yield job.work.delivery
+
+
+def owned_by(work: Work, result: Any) -> list[Delivery]:
+    """The deliveries that a caller owns by the result of its job."""
+    if isinstance(result, Receipt) and isinstance(work, Entry) and result.kind == "stored":
+        return [delivery for delivery in work.deliveries if delivery.owner is not None]
+    return [one.delivery for one in result if isinstance(one, Claim)] if isinstance(result, list) else []
 
 
 def rank(job: Job) -> tuple[int, str, str]:

@@ -13,11 +13,12 @@ import sqlalchemy as sa
 
 from relay.clock import Clock
 from relay.errors import JournalUnavailable
-from relay.journal import claim, holding, nodes, operate, purging, settle, tables
+from relay.journal import claim, holding, losses, nodes, operate, purging, settle, tables
 from relay.journal.destinations import Destinations
 from relay.journal.engine import Engine, Lease
 from relay.journal.figures import pending_by_destination
 from relay.journal.leases import rescue_dead
+from relay.journal.losses import Loss
 from relay.journal.opening import open_engine
 from relay.journal.tx import Tx
 from relay.journal.values import (
@@ -33,6 +34,7 @@ from relay.journal.values import (
     Settled,
     Settlement,
 )
+from relay.journal.witness import Witness
 from relay.journal.writer import Writer
 from relay.model import Delivery, Outcome
 
@@ -71,7 +73,14 @@ class Journal(Destinations):
         self._clock = clock
         self._append_timeout = append_timeout
         self._writer = Writer(
-            engine, lease=lease, node=node, clock=clock, hooks=hooks, died=died, patience=append_timeout
+            engine,
+            lease=lease,
+            node=node,
+            clock=clock,
+            hooks=hooks,
+            witness=Witness(engine, hooks=hooks, serves=serves),
+            died=died,
+            patience=append_timeout,
         )
 
     @classmethod
@@ -112,6 +121,7 @@ class Journal(Destinations):
             journal._writer.tally.backlog = engine.write(pending_by_destination)
             engine.write(partial(_begin, engine=engine, lease=lease, clock=clock))
             lease.kept()
+            journal._writer.look_first()
         except BaseException:
             if lease is not None:
                 lease.end()
@@ -302,6 +312,10 @@ class Journal(Destinations):
         At most `limit`, the oldest first. In a lane that holds only the head can expire.
         """
         return await self._do(partial(operate.expire, name=name, before=before, limit=limit))
+
+    async def accept_loss(self, loss_id: str) -> Loss | None:
+        """Accept what a database that was put back has lost; None where no loss of this id waits for that."""
+        return await self._do(lambda tx: losses.accept(tx.connection, loss_id, now=tx.now))
 
     async def request_reload(self) -> int:
         """Ask every node to take its configuration anew; the number of this request."""

@@ -48,6 +48,11 @@ _ROWS_FAULT = ("22", "23", "54")  # classes: data, integrity, a limit such as th
 _EVERY_ROWS_FAULT = ("08", "25", "28", "40", "53", "55", "57", "58")
 """Classes of errors that meet whatever is written: link, transaction, resources, locks, operator, disk."""
 
+_SERVER = sa.text(
+    "SELECT system_identifier || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
+    " FROM pg_control_system()"
+)
+
 _WRITER = {
     "default_transaction_isolation": "read\\ committed",
     "lock_timeout": "2s",
@@ -166,6 +171,7 @@ class PostgresEngine:
         self._raw: psycopg.Connection[Any] | None = None
         self._engine = make_engine(self._connect)
         self._connection: sa.Connection | None = None
+        self._connections = 0
         self._watchdog = Watchdog(PATIENCE)
 
     @property
@@ -212,7 +218,23 @@ class PostgresEngine:
         with self._connection.begin():
             return work(self._connection)
 
+    @property
+    def connections(self) -> int:
+        """How many connections were made so far."""
+        return self._connections
+
+    def server_of(self, connection: sa.Connection) -> str | None:
+        """The server's identity and its timeline, which another server, or one put back, has not."""
+        try:
+            with connection.begin_nested():
+                return str(connection.scalar(_SERVER))
+        except sa.exc.DBAPIError as error:
+            if fault_of(error).concerns_all:
+                raise
+            return None
+
     def _connect(self) -> psycopg.Connection[Any]:
+        self._connections += 1
         self._raw = self.address.connect(_WRITER)
         return self._raw
 

@@ -66,6 +66,7 @@ def examine_database(url: str) -> list[Finding]:
             *probed(view, "version", health.version),
             *_settings(Address(url)),
             *probed(view, "ledger", health.ledger),
+            *probed(view, "losses", health.losses),
             *probed(view, "size", _size),
             *probed(view, "clock", _clock),
             *probed(view, "node", lambda connection: health.nodes(connection, living(connection))),

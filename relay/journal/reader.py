@@ -13,6 +13,7 @@ from relay.journal.codec import maybe_from_wire, read_attempt, read_delivery, re
 from relay.journal.conservation import read_ledger
 from relay.journal.engine import View
 from relay.journal.figures import read_nodes, read_status, view_lane
+from relay.journal.losses import Loss, open_losses
 from relay.journal.opening import open_view
 from relay.journal.purging import Early, count_early
 from relay.journal.schema import attempt, delivery, event
@@ -165,6 +166,11 @@ class Reader:
         """
         with self._view.reading() as connection:
             return read_ledger(connection, now=now, destinations=destinations)
+
+    def losses(self) -> tuple[Loss, ...]:
+        """What a database that was put back has lost, and no operator has accepted."""
+        with self._view.reading() as connection:
+            return open_losses(connection)
 
     def pinned(self) -> Pin | None:
         """Who keeps back what the journal would have removed; takes seconds where an SQLite log is large."""

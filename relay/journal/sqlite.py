@@ -120,6 +120,7 @@ class SqliteEngine:
         self._files = OpenFiles(path)
         self._reason: str | None = None
         self._connection: sa.Connection | None = None
+        self._connections = 0
         self._suspect_log = False
         self._log_size = 0.0
         self._frames_per_guess = 1.0
@@ -144,6 +145,15 @@ class SqliteEngine:
     def dialect(self) -> sa.Dialect:
         """What statements are compiled for."""
         return self._engine.dialect
+
+    @property
+    def connections(self) -> int:
+        """How many connections were made so far."""
+        return self._connections
+
+    def server_of(self, connection: sa.Connection) -> str | None:  # noqa: ARG002 - see Engine
+        """None: a file has no server."""
+        return None
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Do the work in one transaction, committed and on disk when this returns.
@@ -231,6 +241,7 @@ class SqliteEngine:
                 connection.close()
                 raise OSError("the log could not be emptied after a fault: a reader holds it")
             self._suspect_log = False
+            self._connections += 1
             self._connection = connection
         return self._connection
 

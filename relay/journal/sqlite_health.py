@@ -28,6 +28,7 @@ def examine_file(path: Path) -> list[Finding]:
             *probed(view, "version", health.version),
             *probed(view, "integrity", _integrity),
             *probed(view, "ledger", health.ledger),
+            *probed(view, "losses", health.losses),
             *probed(view, "size", partial(_size, path=path)),
             *probed(view, "clock", partial(health.clock, server=None)),
             *probed(view, "node", lambda connection: health.nodes(connection, living(connection, path))),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from relay.journal.losses import Loss
 from relay.model import (
     Attempt,
     Dedup,
@@ -30,6 +31,12 @@ class Hooks(Protocol):
 
     def committed(self, size: int, seconds: float) -> None:
         """A batch of so many jobs was committed in so many seconds."""
+
+    def rewound(self, *, loss: str | None, events: int | None, since: float | None) -> None:
+        """The database is another one, or in an earlier state.
+
+        It lacks so many acknowledged events, taken since then, at least; None where nobody can say.
+        """
 
     def internal_error(self, *, where: str, error: BaseException, delivery_id: str | None) -> None:
         """A bug of Relay's own was met."""
@@ -324,12 +331,13 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """The journal at a glance."""
+    """The journal at a glance; `losses` that no operator has accepted."""
 
     destinations: tuple[DestinationStatus, ...]
     sources: tuple[SourceStatus, ...]
     nodes: tuple[NodeStatus, ...]
     bytes: int
+    losses: tuple[Loss, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,15 +20,15 @@ from relay.journal import batch
 from relay.journal.batch import Alone, refusal
 from relay.journal.claim import release
 from relay.journal.engine import Engine, Lease, words_of
-from relay.journal.faults import Fault, report_here
-from relay.journal.jobs import Ends, Job, Work, give_up, hand_out, resolve, size_of
+from relay.journal.faults import Fault, report_here, tell
+from relay.journal.jobs import Ends, Job, Work, give_up, hand_out, owned_by, resolve, size_of
 from relay.journal.schema import meta
 from relay.journal.statements import Statements
 from relay.journal.tally import Tally
 from relay.journal.tx import Mismatch, Sums, Tx
-from relay.journal.values import Claim, Entry, Hooks, Receipt, Settlement
+from relay.journal.values import Entry, Hooks, Settlement
 from relay.journal.watchdog import Watchdog
-from relay.model import Delivery
+from relay.journal.witness import Witness
 
 _MOST_JOBS = 256
 _MOST_BYTES = 16 * 1024 * 1024
@@ -53,6 +53,7 @@ class Writer:
         node: str,
         clock: Clock,
         hooks: Hooks | None,
+        witness: Witness,
         died: Callable[[], None] | None,
         patience: float,
     ) -> None:
@@ -62,6 +63,7 @@ class Writer:
         self._node = node
         self._clock = clock
         self._hooks = hooks
+        self._witness = witness
         self._died = died
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -88,6 +90,11 @@ class Writer:
     def is_alive(self) -> bool:
         """Whether there is a thread that writes."""
         return self._thread.is_alive()
+
+    def look_first(self) -> None:
+        """Learn how far the database is, in a transaction of its own, before the thread begins."""
+        self._engine.write(self._begin)
+        self._witness.committed(Sums())
 
     def start(self) -> None:
         """Begin to write."""
@@ -137,11 +144,7 @@ class Writer:
 
     def forgotten(self, job: Job, result: Any) -> None:
         """What was taken for a caller who is gone must not stay owned: anybody may have it."""
-        held: list[Delivery] = []
-        if isinstance(result, Receipt) and isinstance(job.work, Entry) and result.kind == "stored":
-            held = [delivery for delivery in job.work.deliveries if delivery.owner is not None]
-        elif isinstance(result, list):
-            held = [one.delivery for one in result if isinstance(one, Claim)]
+        held = owned_by(job.work, result)
         if held:
             self.submit(partial(release, deliveries=held, interrupted=False), None, keep=True)
 
@@ -156,7 +159,7 @@ class Writer:
             self._report(error)
             self._announce()
             if self._died is not None:
-                _tell(self._died)
+                tell(self._died)
         finally:
             self._end()
 
@@ -230,16 +233,14 @@ class Writer:
         self._low = self._engine.no_room()
         ends: Ends = []
         if self._low is not None:
-            entries = [job for job in jobs if isinstance(job.work, Entry)]
-            ends = [(job, JournalUnavailable(self._low)) for job in entries]
+            ends = [(job, JournalUnavailable(self._low)) for job in jobs if isinstance(job.work, Entry)]
             jobs = [job for job in jobs if not isinstance(job.work, Entry)]
         return ends + self._commit(self._kept_and_due() + jobs)
 
     def _kept_and_due(self) -> list[Job]:
-        due = [job for job in self._kept if job.retry_at <= time.monotonic() or self._stopping]
-        if due:
-            self._kept = [job for job in self._kept if job not in due]
-        return due
+        now, kept = time.monotonic(), self._kept
+        self._kept = [] if self._stopping else [job for job in kept if job.retry_at > now]
+        return kept if self._stopping else [job for job in kept if job.retry_at <= now]
 
     def _refuse(self, jobs: Sequence[Job], why: str) -> Ends:
         self._kept += [job for job in jobs if job.keep]
@@ -251,6 +252,7 @@ class Writer:
             return False
         try:
             self._engine.write(self._rehearse)
+            self._witness.committed(Sums())
             self._mark(now=True)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next second tries again
             self._fail(error)
@@ -260,10 +262,9 @@ class Writer:
 
     def _rehearse(self, connection: sa.Connection) -> None:
         """Do once what a batch does: a journal that takes a number but no event is none."""
-        tx = Tx(connection, self._statements, self._node, self._clock.now(), self._lease.slot)
+        tx = self._begin(connection)
         batch.rehearse(tx, self._engine.fault_of)
-        touched = sa.update(meta).where(meta.c.key == "probed_at").values(value=str(tx.now))
-        connection.execute(touched)
+        connection.execute(sa.update(meta).where(meta.c.key == "probed_at").values(value=str(tx.now)))
 
     def _mark(self, *, now: bool = False) -> None:
         """Write the mark, which is a witness alone: a bug in it is reported, and stops nobody."""
@@ -290,9 +291,10 @@ class Writer:
                 self._rejected.add(rejected)
             return self._refuse(jobs, self._failure or "")
         self._lease.kept()
+        self._witness.committed(sums)  # before its futures resolve
         self.tally.keep(sums)
         if self._hooks is not None:
-            _tell(self._hooks.committed, len(jobs), time.monotonic() - began)
+            tell(self._hooks.committed, len(jobs), time.monotonic() - began)
         self._after(jobs)
         return ends
 
@@ -326,10 +328,16 @@ class Writer:
         return [end for one in alone for end in self._answers(one)], sums
 
     def _tx(self, connection: sa.Connection, rejected: Sums) -> Tx:
-        tx = Tx(connection, self._statements, self._node, self._clock.now(), self._lease.slot)
+        tx = self._begin(connection)
         tx.sums.add(rejected)
         if self._lease.is_due(tx.now):
             self._lease.renew(tx)
+        return tx
+
+    def _begin(self, connection: sa.Connection) -> Tx:
+        """A transaction, which first sees whether the database has what this node knows."""
+        tx = Tx(connection, self._statements, self._node, self._clock.now(), self._lease.slot)
+        self._witness.begin(tx)
         return tx
 
     def _all_at_once(self, jobs: list[Job], rejected: Sums, connection: sa.Connection) -> tuple[Ends, Sums]:
@@ -379,8 +387,8 @@ class Writer:
             report_here(error)
             return
         work = None if job is None else job.work
-        delivery_id = work.delivery.id if isinstance(work, Settlement) else None
-        _tell(partial(self._hooks.internal_error, where="journal", error=error, delivery_id=delivery_id))
+        ended = work.delivery.id if isinstance(work, Settlement) else None
+        tell(partial(self._hooks.internal_error, where="journal", error=error, delivery_id=ended))
 
     def _announce(self) -> None:
         trouble = self.trouble
@@ -388,14 +396,6 @@ class Writer:
             return
         self._announced = trouble
         if trouble is None:
-            _tell(self._hooks.recovered)
+            tell(self._hooks.recovered)
         else:
-            _tell(self._hooks.unavailable, trouble)
-
-
-def _tell(hook: Callable[..., None], *facts: object) -> None:
-    """Tell somebody whose own trouble must not stop the writing, nor keep a receipt from its sender."""
-    try:
-        hook(*facts)
-    except Exception as error:  # noqa: BLE001 - as above
-        report_here(error)
+            tell(self._hooks.unavailable, trouble)

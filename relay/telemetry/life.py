@@ -10,7 +10,7 @@ from typing import Any
 from relay.model import Standing
 from relay.telemetry.bugs import Bugs
 from relay.telemetry.figures import Figures
-from relay.telemetry.logs import Logs, masked
+from relay.telemetry.logs import Logs, iso, masked
 from relay.telemetry.metrics import set_all
 from relay.telemetry.voice import LONG, Voice, text_of
 
@@ -116,6 +116,15 @@ class Life(Voice):
         """The journal takes writes again."""
         self._log.info("journal.recovered")
 
+    def rewound(self, *, loss: str | None, events: int | None, since: float | None) -> None:
+        """The database is another one, or in an earlier state; of a loss `journal_rewound` gives notice."""
+        if loss is None:
+            self._log.warning("journal.rewound", events_lost=events)
+            return
+        self._log.error(
+            "journal.rewound", loss=loss, events_lost=events, since=None if since is None else iso(since)
+        )
+
     def chore_blind(self, *, chore: str, error: str) -> None:
         """A chore cannot read the journal, which takes writes: what it looks for is seen by nobody."""
         self._log.error("journal.unavailable", chore=chore, error=text_of(error))
@@ -143,6 +152,16 @@ class Life(Voice):
             self._notify(
                 "ledger", "", f"The ledger is out by {imbalance}. See: relay ledger, and relay doctor."
             )
+
+    def journal_rewound(self, *, loss: str, events: int, since: float | None) -> None:
+        """What a database that was put back has lost waits for an operator; a notice alone."""
+        after = "" if since is None else f" after {iso(since)}"
+        self._notify(
+            "journal_rewound",
+            loss,
+            f"The journal's database was put back to an earlier state: at least {events} events that were"
+            f" acknowledged{after} are gone. See: relay doctor; then: relay journal accept-loss {loss}",
+        )
 
     def disk_low(self, *, free: int) -> None:
         """The journal's disk has so few bytes left that senders will be sent away soon; a notice alone."""

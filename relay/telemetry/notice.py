@@ -20,6 +20,7 @@ Kind = Literal[
     "config_rejected",
     "disk_low",
     "journal_pinned",
+    "journal_rewound",
     "ledger",
 ]
 """What an alert may be about, by the names of the configuration's `about`."""
@@ -33,6 +34,7 @@ SEEN_BY_ALL: frozenset[Kind] = frozenset(
         "config_rejected",
         "disk_low",
         "journal_pinned",
+        "journal_rewound",
         "ledger",
     }
 )

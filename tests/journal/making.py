@@ -49,6 +49,7 @@ class Told:
     recoveries: int = 0
     batches: list[int] = field(default_factory=list)
     bugs: list[BaseException] = field(default_factory=list)
+    rewinds: list[tuple[str | None, int | None, float | None]] = field(default_factory=list)
 
     def unavailable(self, error: str) -> None:
         """Remember it."""
@@ -61,6 +62,10 @@ class Told:
     def committed(self, size: int, seconds: float) -> None:
         """Remember how many jobs."""
         self.batches.append(size)
+
+    def rewound(self, *, loss: str | None, events: int | None, since: float | None) -> None:
+        """Remember it."""
+        self.rewinds.append((loss, events, since))
 
     def internal_error(self, *, where: str, error: BaseException, delivery_id: str | None) -> None:
         """Remember it."""

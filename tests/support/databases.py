@@ -58,6 +58,26 @@ class Server:
         self._restarted = True
         self._control("restart", "-m", "immediate", "-l", str(self._server.log))
 
+    def copy(self, folder: Path) -> None:
+        """Copy all that it has, at rest, and start it again."""
+        self._restarted = True
+        self._control("stop", "-m", "fast")
+        subprocess.run(["cp", "-a", f"{self._server.pgdata}/.", str(folder)], check=True)
+        self._start()
+
+    def put_back(self, folder: Path) -> None:
+        """End it as a crash would, and start it on what was copied: whatever came since is gone."""
+        self._control("stop", "-m", "immediate")
+        data = str(self._server.pgdata)
+        subprocess.run(["find", data, "-mindepth", "1", "-delete"], check=True)
+        subprocess.run(["cp", "-a", f"{folder}/.", data], check=True)
+        self._start()
+
+    def _start(self) -> None:
+        """Start it with the options that it had."""
+        _, options = (Path(self._server.pgdata) / "postmaster.opts").read_text().strip().split(" ", 1)
+        self._control("start", "-o", options, "-l", str(self._server.log))
+
     def _control(self, *command: str) -> None:
         folder = str(self._server.pgdata)
         pgexec(

@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +16,7 @@ from relay import config
 from relay.alerts import MOST, WINDOW, Alerts, Tallies, Watch
 from relay.config import Configuration
 from relay.errors import JournalUnavailable
-from relay.journal import DestinationStatus, Journal, Pin, Reader, SourceStatus, Status
+from relay.journal import DestinationStatus, Journal, Loss, Pin, Reader, SourceStatus, Status
 from relay.model import Delivery, Event, EventState, Standing
 from relay.telemetry import SEEN_BY_ALL, Kind, Notice, Telemetry
 from tests.journal.making import NOW, StillClock, by_hand, make_settlement, opened
@@ -466,6 +466,19 @@ async def test_who_pins_the_journal_is_told_as_it_begins(
     texts = [body["text"] for body in desk.bodies()]
     assert len(texts) == len(told)
     assert all(who in text and "relay doctor" in text for who, text in zip(told, texts, strict=True))
+
+
+async def test_events_that_are_gone_are_told_once_and_again_where_they_are_more(desk: Desk) -> None:
+    """The number grows as other nodes say what they miss; once accepted, the loss is told of no more."""
+    loss = Loss(id="1a2b3c4d", slots={0: 31}, since=NOW, seen_at=NOW)
+    more = replace(loss, slots={0: 31, 1: 6})
+    for losses in ((loss,), (loss,), (more,), ()):
+        desk.watch.look(replace(status(last_at=NOW), losses=losses))
+        await desk.tell()
+        desk.clock.at += WINDOW
+    assert [body["about"] for body in desk.bodies()] == ["1a2b3c4d"] * 2
+    assert ["31" in body["text"] for body in desk.bodies()] == [True, False]
+    assert "37" in desk.bodies()[1]["text"]
 
 
 async def test_an_alert_is_an_accepted_event_in_the_log(desk: Desk) -> None:

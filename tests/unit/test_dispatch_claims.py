@@ -45,6 +45,9 @@ class Hooks:
             self.stopped.set()
             self.go_on.wait(30)
 
+    def rewound(self, *, loss: str | None, events: int | None, since: float | None) -> None:
+        """Nothing to do."""
+
     def internal_error(self, *, where: str, error: BaseException, delivery_id: str | None) -> None:
         """Nothing to do."""
 

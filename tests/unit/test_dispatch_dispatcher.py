@@ -71,6 +71,9 @@ class Commits:
         """One more batch."""
         self.jobs += size
 
+    def rewound(self, *, loss: str | None, events: int | None, since: float | None) -> None:
+        """Nothing to count."""
+
     def internal_error(self, *, where: str, error: BaseException, delivery_id: str | None) -> None:
         """Nothing to count."""
 

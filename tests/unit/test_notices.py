@@ -116,6 +116,10 @@ KINDS: dict[str, tuple[str, Callable[[Telemetry], None]]] = {
         "",
         lambda told: told.journal_pinned(by="process 7 (psql)", does="is in a transaction", seconds=700.0),
     ),
+    "journal_rewound": (
+        "1a2b3c4d",
+        lambda told: told.journal_rewound(loss="1a2b3c4d", events=1250, since=1_700_000_000.0),
+    ),
     "ledger": ("", lambda told: told.ledger_audited(imbalance=2)),
 }
 
