@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import replace
 
 import pytest
@@ -57,6 +58,15 @@ async def test_only_the_head_of_a_lane_goes_out(journal: Journal, reader: Reader
     assert ends == [(identity, Settled(done=True, promoted=identity != ids[-1])) for identity in ids]
     (again,) = await lane_of(journal, 1)
     assert (await end_head(journal))[0] == again
+
+
+async def test_the_longest_name_of_a_lane_is_taken(journal: Journal) -> None:
+    """Each of its characters four bytes, beside the longest name of a destination: it fits every index."""
+    names = [chr(0x10000 + secrets.randbelow(0xFFFFF)) for _ in range(200)]
+    entry = make_laned("".join(names), "d" * 200)
+    await journal.append(entry)
+    (claim,) = await journal.claim("d" * 200, 9)
+    assert claim.delivery.id == entry.deliveries[0].id
 
 
 async def test_lanes_do_not_wait_for_each_other(journal: Journal) -> None:
