@@ -7,8 +7,11 @@ takes 2 µs, and one a second would let a second's events go into a file that is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from relay.journal import file_in_use
@@ -18,6 +21,8 @@ _RESERVE = 32 * 1024 * 1024
 """Free bytes that a copy of a deleted journal leaves."""
 
 _OPEN = Path("/proc/self/fd")
+
+_Look = tuple[str, Identity, Path]
 
 
 class Misplaced(OSError):
@@ -34,6 +39,7 @@ class OpenFiles:
         self._log = beside(self._database, "-wal")
         self._index = beside(self._database, "-shm")
         self._known: dict[Path, Identity] = {}
+        self._looks: tuple[_Look, ...] = ()
         self._saved: Path | None = None
         self._log_is_copied = False
 
@@ -44,6 +50,7 @@ class OpenFiles:
         if found is None or known not in {None, found}:
             raise Misplaced(self._reason(self._database))
         self._known[self._database] = found
+        self._prepare()
 
     def note_others(self) -> None:
         """Note which log and index a connection has open, once it has begun a transaction."""
@@ -53,11 +60,20 @@ class OpenFiles:
             found = identity_of(path)
             if found is not None:
                 self._known[path] = found
+        self._prepare()
 
     def forget_others(self) -> None:
         """The connection is closed: the next one may make another log and another index."""
         self._known.pop(self._log, None)
         self._known.pop(self._index, None)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Have at hand what is compared for each batch, with paths as text, which are cheaper."""
+        names = {self._database: str(self._named), self._log: str(self._log), self._index: str(self._index)}
+        self._looks = tuple(
+            (name, self._known[path], path) for path, name in names.items() if path in self._known
+        )
 
     def require(self) -> None:
         """Raise Misplaced unless all of them are where they were opened."""
@@ -65,11 +81,23 @@ class OpenFiles:
         if reason is not None:
             raise Misplaced(reason)
 
+    def are_there(self) -> bool:
+        """Whether all of them are where they were opened."""
+        return self._first_missing(self._looks) is None
+
+    def hold_what_was_written(self) -> bool:
+        """Whether what was just committed is in files that are there; the index holds nothing of its own."""
+        return self._first_missing(self._looks[:2]) is None
+
     def reason(self) -> str | None:
         """What became of the first of them that is not where it was, and what to do; None where all are."""
-        for path, known in self._known.items():
-            if identity_of(self._named if path is self._database else path) != known:
-                return self._reason(path)
+        missing = self._first_missing(self._looks)
+        return None if missing is None else self._reason(missing)
+
+    def _first_missing(self, looks: Sequence[_Look]) -> Path | None:
+        for name, known, path in looks:
+            if identity_of(name) != known:
+                return path
         return None
 
     def save(self, connection: sqlite3.Connection) -> None:
@@ -86,8 +114,9 @@ class OpenFiles:
             self._log_is_copied = not busy and frames == copied
 
     def _copy(self, connection: sqlite3.Connection) -> Path | None:
-        target = saved_copy(self._database, self._known[self._database][1])
-        if target.exists():  # by another process that had the same file open
+        """The copy, unless there is no room for it; another process may have made it of the same file."""
+        target = beside(self._database, f".saved-{self._deleted_at()}")
+        if _extent_of(target) >= _extent(connection):
             return target
         pages, page = (
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
@@ -95,17 +124,19 @@ class OpenFiles:
         room = os.statvfs(target.parent)
         if room.f_bavail * room.f_frsize < pages * page + _RESERVE:
             return None
-        fresh = beside(target, ".new")
+        fresh = beside(target, f".{os.getpid()}.new")
         os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
-        copy = sqlite3.connect(fresh)
-        try:
+        with contextlib.closing(sqlite3.connect(fresh)) as copy:
             connection.backup(copy)
             with copy:  # it has what was in the log, too
                 copy.execute("DELETE FROM meta WHERE key = ?", (file_in_use.KEY,))
-        finally:
-            copy.close()
         fresh.replace(target)
         return target
+
+    def _deleted_at(self) -> str:
+        """When the database was deleted, for all processes that have it open alike."""
+        found = (_OPEN / str(_descriptor(self._known[self._database]))).stat()
+        return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(found.st_ctime))
 
     def _is_deleted(self, path: Path) -> bool:
         """Whether only descriptors are left of it."""
@@ -148,14 +179,23 @@ class OpenFiles:
         )
 
 
-def saved_copy(path: Path, inode: int) -> Path:
-    """Where what a deleted database held is saved."""
-    return beside(path, f".saved-{inode}")
-
-
 def saved_copies(path: Path) -> list[Path]:
     """What was saved of deleted databases at this path, and not yet moved back."""
-    return sorted(one for one in path.parent.glob(f"{path.name}.saved-*") if one.suffix != ".new")
+    return sorted(path.parent.glob(f"{path.name}.saved-????????T??????Z"))
+
+
+def _extent(connection: sqlite3.Connection) -> tuple[int, int]:
+    """How far a journal goes: the last numbers that were given to an event and to a delivery."""
+    numbers = dict(connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
+    return numbers.get("event", 0), numbers.get("delivery", 0)
+
+
+def _extent_of(copy: Path) -> tuple[int, int]:
+    """How far a copy goes; nowhere where there is none. Nobody else has it open: it may be closed again."""
+    if not copy.exists():
+        return -1, -1
+    with contextlib.closing(sqlite3.connect(copy)) as connection:
+        return _extent(connection)
 
 
 def _has_content(path: Path) -> bool:

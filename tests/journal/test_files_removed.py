@@ -16,6 +16,7 @@ import pytest
 
 from relay.errors import JournalRefused, JournalUnavailable
 from relay.journal import Journal, Reader
+from relay.journal.open_files import OpenFiles, saved_copies
 from tests.journal.making import Told, make_entry, make_settlement, only, opened, path_of
 
 pytestmark = only("sqlite", "PostgreSQL's files are its server's")
@@ -241,3 +242,29 @@ async def test_a_mark_that_was_deleted_is_written_again(journal: Journal, engine
     mark.unlink()
     await until(mark.exists)
     assert journal.available
+
+
+def test_the_saved_copy_has_what_the_last_of_two_processes_wrote(engine: str) -> None:
+    """Whichever of them notices first: what a copy lacks of a batch that was under way is in the next."""
+    path = path_of(engine)
+    with contextlib.ExitStack() as stack:
+        one, two = (
+            stack.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
+            for _ in range(2)
+        )
+        one.execute("PRAGMA journal_mode=WAL")
+        one.execute("CREATE TABLE event (seq INTEGER PRIMARY KEY AUTOINCREMENT)")
+        one.execute("CREATE TABLE meta (key TEXT, value TEXT)")
+        two.execute("SELECT * FROM event")
+        both = [OpenFiles(path) for _ in range(2)]
+        for files in both:
+            files.note_database()
+            files.note_others()
+        path.unlink()
+        for files, connection in zip(both, (one, two), strict=True):
+            connection.execute("INSERT INTO event DEFAULT VALUES")
+            files.save(connection)
+            assert "is saved" in str(files.reason())
+        (saved,) = saved_copies(path)
+        with contextlib.closing(sqlite3.connect(saved)) as copy:
+            assert copy.execute("SELECT count(*) FROM event").fetchone() == (2,)
