@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay.cli import render
+from relay.suspending import suspended_at_rest
 
 if TYPE_CHECKING:
     from relay.config import Configuration, Destination, Settings
@@ -65,8 +66,10 @@ def writing(journal: str | None) -> Iterator[Journal]:
     from relay.clock import Clock
     from relay.journal import Journal
 
-    opened = Journal.open(load_settings(journal=journal).journal, clock=Clock(), node=None, create=False)
-    try:
-        yield opened
-    finally:
-        opened.close()
+    with suspended_at_rest() as suspending:
+        opened = Journal.open(load_settings(journal=journal).journal, clock=Clock(), node=None, create=False)
+        suspending.at_rest(opened.at_rest)
+        try:
+            yield opened
+        finally:
+            opened.close()

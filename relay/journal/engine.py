@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -64,6 +64,10 @@ class Engine(Protocol):
     @property
     def folder(self) -> Path | None:
         """Where on this machine room is needed, if anywhere."""
+
+    @property
+    def locks(self) -> Sequence[Path]:
+        """The files on this machine by which processes that write take turns, if there are any."""
 
     def now(self, connection: sa.Connection) -> float | None:
         """The time that the journal goes by, in Unix seconds; None where that is for this process to say."""

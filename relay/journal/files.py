@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from relay.journal import lock_holder
+from relay import lock_holder
 
 _log = logging.getLogger("relay.journal")
 
@@ -31,10 +31,10 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def identity_of(path: Path) -> Identity | None:
+def identity_of(path: str | Path) -> Identity | None:
     """Which file is at a path; None where there is none."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - once or more for each batch: half the price of Path.stat
+        found = os.stat(path)  # noqa: PTH116 - for each batch: Path.stat is dearer
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
@@ -62,13 +62,14 @@ class LockTimeout(OSError):
 class _LockFile:
     """A file to be locked, the one that is at its path: it is made again where somebody removed it.
 
-    Who locks a file that is at its path no more shuts nobody out. So the path is looked at when the
+    Who locks a file that is at its path no more shuts nobody out. So the path is looked at once the
     lock is had. A batch that is under way when the file is removed still has the lock of the old one;
     until it ends, SQLite's own locks are all that keeps another's batch from it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._name = str(path)
         self._open()
 
     def _open(self) -> None:
@@ -79,15 +80,17 @@ class _LockFile:
 
     def try_lock(self) -> bool:
         """Whether this process has the lock now; never waits."""
-        locked = _try_lock(self._descriptor)
-        if identity_of(self._path) == self._identity:
-            return locked
-        if locked:
-            self.unlock()
+        return _try_lock(self._descriptor)
+
+    def is_at_its_path(self) -> bool:
+        """Whether others who come find this file."""
+        return identity_of(self._name) == self._identity
+
+    def make_again(self) -> None:
+        """Open the one that is at the path, made where there is none; whoever had the lock has it no more."""
         removed = self._descriptor
         self._open()
         os.close(removed)
-        return False
 
     def unlock(self) -> None:
         """Let another have it."""
@@ -130,6 +133,10 @@ class FileLock:
         self._wait_for(self._next, began)
         try:
             self._wait_for(self._turn, began)
+            while not self._turn.is_at_its_path():
+                self._turn.unlock()
+                self._turn.make_again()
+                self._wait_for(self._turn, began)
         finally:
             self._next.unlock()
 
@@ -137,12 +144,19 @@ class FileLock:
         named = False
         while not lock.try_lock():
             waited = time.monotonic() - began
-            if waited >= min(NAMED_AFTER, self._patience) and not named:
+            if NAMED_AFTER <= waited < self._patience and not named:
                 named = True
                 _log.warning("%s is held for over %.2g s by %s", self._path, waited, lock.holder())
             if waited >= self._patience:
                 raise LockTimeout(f"{self._path} is held for over {self._patience:g} s by {lock.holder()}")
+            if not lock.is_at_its_path():
+                lock.make_again()
             time.sleep(_PAUSE)
+
+    def look(self) -> None:
+        """Make the file of the one who comes next again where it was removed: turns are unfair without it."""
+        if not self._next.is_at_its_path():
+            self._next.make_again()
 
     def close(self) -> None:
         """Give up the files."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -144,6 +145,15 @@ class Journal(Destinations):
     def available(self) -> bool:
         """Whether events are taken now."""
         return self._writer.trouble is None and self._writer.is_alive
+
+    @property
+    def locks(self) -> Sequence[Path]:
+        """The files on this machine by which processes that write take turns; none on a database server."""
+        return self._engine.locks
+
+    def at_rest(self) -> AbstractContextManager[object]:
+        """Hold no lock of the journal in the block: a batch under way is waited for, and none is begun."""
+        return self._writer.at_rest
 
     def may_start(self, now: float) -> bool:
         """Whether this node may begin an attempt: it has shown lately that it lives.

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -183,6 +183,11 @@ class PostgresEngine:
     def folder(self) -> Path | None:
         """None: the journal's room is the server's, who says when there is none."""
         return None
+
+    @property
+    def locks(self) -> Sequence[Path]:
+        """None: the server has them."""
+        return ()
 
     def now(self, connection: sa.Connection) -> float | None:
         """The server's clock."""

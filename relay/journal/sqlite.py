@@ -14,7 +14,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -31,7 +31,7 @@ from relay.journal.mark import Mark
 from relay.journal.open_files import Misplaced, OpenFiles
 from relay.journal.schema import node
 from relay.journal.sqlite_faults import fault_of
-from relay.journal.sqlite_readers import LOG_IS_LARGE, long_readers, size_of_log
+from relay.journal.sqlite_readers import LOG_IS_LARGE, foreign_writer, long_readers, size_of_log
 from relay.journal.sqlite_refusal import locked, no_room
 from relay.journal.values import Pin
 
@@ -137,6 +137,11 @@ class SqliteEngine:
         """Where the file is."""
         return self.path.parent
 
+    @property
+    def locks(self) -> Sequence[Path]:
+        """The file that is locked around each batch, and that of the one who comes next."""
+        return beside(self.path, ".lock"), beside(self.path, ".lock.next")
+
     def now(self, connection: sa.Connection) -> float | None:
         """The time of those who serve it, which the wall clock no longer sets; None where nobody does."""
         return time_of(connection, self.path)
@@ -164,14 +169,21 @@ class SqliteEngine:
         try:
             with self.lock.held():
                 connection = self._connected()
-                self._require_files()
+                if not self._files.are_there():
+                    self._require_files()
                 with connection.begin():
                     self._files.note_others()
                     result = work(connection)
                 self._log_size += _FRAME * _COMMIT_FRAMES
-                self._require_files()
+                if not self._files.hold_what_was_written():
+                    self._require_files()
+                self._reason = None
                 return result
         except (LockTimeout, Misplaced):
+            raise
+        except sa.exc.OperationalError as error:
+            if fault_of(error) is Fault.BUSY and (writer := foreign_writer(self.path)) is not None:
+                raise LockTimeout(f"{words_of(error)} for over {BUSY_TIMEOUT:g} s by {writer}") from error
             raise
         except OSError:
             self._files.require()  # where the lock cannot be made again, this is why
@@ -179,7 +191,7 @@ class SqliteEngine:
 
     def _require_files(self) -> None:
         """Raise Misplaced where a file is not at its path, once what it held is saved; under the lock."""
-        if self._files.reason() is None:
+        if self._files.are_there():
             self._reason = None
             return
         if self._connection is not None:
@@ -260,7 +272,7 @@ class SqliteEngine:
 
     def _disconnect(self, connection: sa.Connection) -> None:
         """Close a connection; under the lock, since closing the last one is a checkpoint."""
-        if self._files.reason() is None:
+        if self._files.are_there():
             self._files.forget_others()
             connection.close()
             return
@@ -277,6 +289,8 @@ class SqliteEngine:
         """Why no event may be taken now, if so; looks at the files and at the disk once a second."""
         if time.monotonic() - self._looked_at >= _SECOND:
             self._looked_at = time.monotonic()
+            with contextlib.suppress(OSError):
+                self.lock.look()
             self._misplaced = self._files.reason()
             if self._misplaced is not None:
                 self._misplaced = self._saved_reason()
@@ -317,7 +331,7 @@ class SqliteEngine:
             self.mark(now=True)
         with contextlib.suppress(sa.exc.SQLAlchemyError, sqlite3.Error, OSError), self.lock.held():
             connection = self._connected()
-            if self._files.reason() is None:
+            if self._files.are_there():
                 self._end_use(connection)
             self._disconnect(connection)
         self._connection = None

@@ -67,6 +67,7 @@ class Writer:
         self._died = died
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self.at_rest = threading.Lock()  # whoever has it keeps a batch from being begun
         self._kept: list[Job] = []
         self._rejected = Sums()
         self._failure: str | None = None
@@ -169,7 +170,8 @@ class Writer:
         hand_out([(job, closed) for job in (*self._kept, *self._queued())], self.forgotten)
         if self._watchdog is not None:
             self._watchdog.end()
-        self._engine.close()
+        with self.at_rest:
+            self._engine.close()
 
     def _queued(self) -> Iterable[Job]:
         with contextlib.suppress(queue.Empty):
@@ -184,7 +186,7 @@ class Writer:
         ends: Ends = []
         try:
             self._take(jobs)
-            with self._watched():
+            with self.at_rest, self._watched():
                 ends = self._write_batch(jobs)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(error)

@@ -11,8 +11,10 @@ import sys
 import time
 from asyncio.subprocess import Process
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from relay.config import Settings
+from relay.lock_holder import holders
 from relay.telemetry import Telemetry
 from relay.telemetry.totals import Totals
 from relay.web.channel import Channel
@@ -37,6 +39,12 @@ PATIENCE = 20.0
 SILENT = 30
 """Times in a row that a worker may leave that unanswered before it is taken for hung, and ended."""
 
+SILENT_WITH_LOCK = 4
+"""Times in a row for one that holds the journal's lock all the while: nobody can write meanwhile."""
+
+LOOKS = 3
+"""The last of these times at which it must hold it: a worker that is busy holds it now and then."""
+
 ANSWER_WITHIN = 5.0
 """Seconds that a scrape waits for a worker; then what it said before must do."""
 
@@ -56,8 +64,21 @@ class _Worker:
     listens: bool = False
     reload_due: bool = False
     unanswered: int = 0
+    locks: tuple[Path, ...] = ()
+    locked: int = 0
     hung: bool = False
     asked: dict[int, asyncio.Future[None]] = field(default_factory=dict)
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether it has been silent for so long that another must take its place."""
+        holds = self.unanswered >= SILENT_WITH_LOCK and self.locked >= LOOKS
+        return holds or self.unanswered >= SILENT
+
+    def look(self) -> None:
+        """Count at how many looks in a row, in which it was silent, it held a lock of the journal."""
+        held = self.unanswered > 0 and any(self.process.pid in holders(lock) for lock in self.locks)
+        self.locked = self.locked + 1 if held else 0
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal; to nobody, where it has ended."""
@@ -129,7 +150,7 @@ class Crew:
                 return code if code > 0 else 1
             deaths = 1 if time.monotonic() - began > SOUND else deaths + 1
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(deaths - 1, 10))
-            how = "a signal, since it was hung" if worker.hung else _how(code)
+            how = _how_hung(worker) if worker.hung else _how(code)
             self._telemetry.worker_ended(worker=number, pid=worker.process.pid, how=how, pause=pause)
             await self._rest(pause)
         return 0
@@ -191,6 +212,7 @@ class Crew:
             worker.unanswered = 0
             if "ready" in said:
                 worker.ready = True
+                worker.locks = tuple(Path(lock) for lock in said["locks"])
                 self._begun.set()
                 self._settle(worker.number)
                 if worker.reload_due:
@@ -228,7 +250,8 @@ class Crew:
         while True:
             await asyncio.sleep(ASK_EVERY)
             for one in self._workers:
-                if one.unanswered >= SILENT:
+                one.look()
+                if one.is_hung:
                     one.hung = True
                     one.signal(signal.SIGKILL)
                 elif one.ready:
@@ -244,6 +267,11 @@ class Crew:
             one.signal(signal.SIGKILL)
         codes = await asyncio.gather(*keepers)
         return max(1 if late else 0, *codes)
+
+
+def _how_hung(worker: _Worker) -> str:
+    with_lock = " and held the journal's lock" if worker.locked else ""
+    return f"a signal, since it was hung{with_lock}"
 
 
 def _how(code: int) -> str:

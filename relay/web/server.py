@@ -14,6 +14,7 @@ from relay import __version__
 from relay.config import Settings
 from relay.reload import load, told_loaded
 from relay.service import Service
+from relay.suspending import suspended_at_rest
 from relay.telemetry import Telemetry
 from relay.web import ingress, operator
 from relay.web.listening import addresses, listen_private, listen_public
@@ -65,8 +66,10 @@ async def hold(service: Service, signals: Signals, servers: Sequence[tuple[Serve
         hung_up.cancel()
         await service.drain()
 
-    await serve_until(signals.stop, servers, drain=drain)
-    await service.close()
+    with suspended_at_rest() as suspending:
+        suspending.at_rest(service.journal.at_rest)
+        await serve_until(signals.stop, servers, drain=drain)
+        await service.close()
     breaking.cancel()
     return 1 if service.broken.is_set() else 0
 

@@ -57,7 +57,7 @@ async def _run(end: socket.socket) -> int:
         await service.start(watch=orders["watch"])
         front = ingress_server(service)
         settle_memory()
-        channel.send({"ready": True})
+        channel.send({"ready": True, "locks": [str(path) for path in service.journal.locks]})
         # Whoever listens alone gets every connection there is, and some are kept for hours.
         await either(told.wait(), signals.stop.wait())
         public = listen_public(settings, shared=True)

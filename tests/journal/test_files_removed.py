@@ -212,7 +212,7 @@ async def test_another_file_in_its_place_is_not_used(
         shutil.copyfile(elsewhere, path)
         other = path.read_bytes()
         await until(lambda: "and another file is there, which is not used" in caplog.text)
-        with pytest.raises(JournalUnavailable, match="another file is there"):
+        with pytest.raises(JournalUnavailable, match="was moved to"):
             await journal.append(make_entry("billing"))
         assert path.read_bytes() == other
         elsewhere.replace(path)
