@@ -118,6 +118,7 @@ class FileLock:
         self._patience = patience
         self._turn = _LockFile(path)
         self._next = _LockFile(beside(path, ".next"))
+        self._named = ""
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -137,21 +138,26 @@ class FileLock:
                 self._turn.unlock()
                 self._turn.make_again()
                 self._wait_for(self._turn, began)
+            self._named = ""
         finally:
             self._next.unlock()
 
     def _wait_for(self, lock: _LockFile, began: float) -> None:
-        named = False
         while not lock.try_lock():
             waited = time.monotonic() - began
-            if NAMED_AFTER <= waited < self._patience and not named:
-                named = True
-                _log.warning("%s is held for over %.2g s by %s", self._path, waited, lock.holder())
+            if NAMED_AFTER <= waited < self._patience:
+                self._name(lock.holder(), waited)
             if waited >= self._patience:
                 raise LockTimeout(f"{self._path} is held for over {self._patience:g} s by {lock.holder()}")
             if not lock.is_at_its_path():
                 lock.make_again()
             time.sleep(_PAUSE)
+
+    def _name(self, holder: str, waited: float) -> None:
+        """Log who holds it, once until that changes."""
+        if holder != self._named:
+            self._named = holder
+            _log.warning("%s is held for over %.2g s by %s", self._path, waited, holder)
 
     def look(self) -> None:
         """Make the file of the one who comes next again where it was removed: turns are unfair without it."""
