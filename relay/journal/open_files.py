@@ -109,6 +109,8 @@ class OpenFiles:
         if self._is_deleted(self._database):
             if self._saved is None:
                 self._saved = self._copy(connection)
+            if self._saved is None:
+                _make_whole(connection)
         elif self._is_deleted(self._log) and not self._log_is_copied and not _has_content(self._log):
             busy, frames, copied = connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
             self._log_is_copied = not busy and frames == copied
@@ -177,6 +179,12 @@ class OpenFiles:
         return (
             f"This process still holds what was in it: leave it running, `{copies}`, then restart the service"
         )
+
+
+def _make_whole(connection: sqlite3.Connection) -> None:
+    """Have all of a deleted database in its file alone, from which it can be copied."""
+    connection.execute("DELETE FROM meta WHERE key = ?", (file_in_use.KEY,))
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def saved_copies(path: Path) -> list[Path]:

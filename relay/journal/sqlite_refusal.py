@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from relay.journal import lock_holder
+from relay import lock_holder
 from relay.journal.files import beside
 from relay.journal.sqlite_readers import foreign_writer
 
