@@ -10,7 +10,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from relay.journal import lanes
-from relay.journal.codec import delivery_row, event_row, read_delivery, to_wire
+from relay.journal.codec import WITHOUT_RENDERED, delivery_row, event_row, read_delivery, to_wire
 from relay.journal.schema import FILTERED, SUSPECT, dedup, delivery, event
 from relay.journal.standings import own_time
 from relay.journal.statements import Row
@@ -114,7 +114,7 @@ def restart(tx: Tx, *which: sa.ColumnElement[bool]) -> list[Delivery]:
             finished_at=None,
             reason=None,
         )
-        .returning(delivery)
+        .returning(*WITHOUT_RENDERED)
     ).mappings()
     restarted = [read_delivery(row) for row in sorted(rows, key=lambda row: row["seq"])]
     lanes.restarted(tx, restarted)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from relay.journal import lanes
-from relay.journal.codec import attempt_row, read_delivery, read_event, to_wire
+from relay.journal.codec import WITHOUT_RENDERED, attempt_row, read_delivery, read_event, to_wire
 from relay.journal.constructs import Each, among
 from relay.journal.lanes import Gone
 from relay.journal.schema import delivery, event, is_parked, is_suspect, is_waiting
@@ -282,7 +282,7 @@ def _bury(tx: Tx, which: sa.ColumnElement[bool]) -> list[Rescued]:
                 finished_at=tx.now,
                 owners_lost=delivery.c.owners_lost + 1,
             )
-            .returning(delivery)
+            .returning(*WITHOUT_RENDERED)
         ).mappings()
         ends = (Gone.of(read_delivery(row), dead=True) for row in buried.all())
         lanes.leave(tx, [gone for gone in ends if gone is not None])

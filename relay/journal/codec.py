@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import RowMapping
 
 from relay.journal.schema import attempt, delivery, event
@@ -23,6 +24,12 @@ from relay.model import (
 EVENT_COLUMNS = tuple(column.name for column in event.columns if column.name != "seq")
 DELIVERY_COLUMNS = tuple(column.name for column in delivery.columns if column.name != "seq")
 ATTEMPT_COLUMNS = tuple(column.name for column in attempt.columns)
+
+WITHOUT_RENDERED: tuple[sa.ColumnElement[Any], ...] = (
+    *(column for column in delivery.c if column is not delivery.c.rendered),
+    sa.null().label("rendered"),
+)
+"""Of deliveries by the hundred, where nobody asks for what was rendered: it may be a megabyte each."""
 
 
 def to_wire(text: str) -> bytes:

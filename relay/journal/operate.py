@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from relay.journal import lanes
 from relay.journal.append import plan, restart, unowned
-from relay.journal.codec import read_delivery, to_wire
+from relay.journal.codec import WITHOUT_RENDERED, read_delivery, to_wire
 from relay.journal.constructs import among
 from relay.journal.lanes import Gone
 from relay.journal.schema import DEAD, delivery, event, is_free, may_expire
@@ -102,7 +102,7 @@ def _end(tx: Tx, which: sa.ColumnElement[bool], *, state: DeliveryState, **value
         sa.update(delivery)
         .where(which)
         .values(state=state.value, due_at=None, parked_at=None, finished_at=tx.now, **values)
-        .returning(delivery)
+        .returning(*WITHOUT_RENDERED)
     )
     rows = tx.connection.execute(ended).mappings().all()
     return [read_delivery(row) for row in sorted(rows, key=lambda row: row["seq"])]

@@ -121,3 +121,23 @@ async def test_a_probe_without_room_is_none(journal: Journal, clock: StillClock)
     clock.at += REFUSED_FOR
     probe = await journal.probe("billing", next_probe_at=NOW + 60, load=Room(SIZE))
     assert [claim.event.body for claim in probe.claims] == [b"x" * SIZE]
+
+
+async def test_what_was_rendered_is_not_read_where_nobody_asks_for_it(
+    journal: Journal, reader: Reader
+) -> None:
+    """Deliveries that end or begin anew by the hundred come without it; it stays in the journal."""
+    entries = [entry_of(b"{}") for _ in range(3)]
+    rendered = Rendered(headers=(), body=b"y" * SIZE)
+    for entry in entries:
+        await journal.append(entry)
+        (claim,) = await journal.claim("billing", 1)
+        ended = make_settlement(claim.delivery, DeliveryState.PENDING, due_at=NOW + 60)
+        await journal.settle(replace(ended, rendered=rendered))
+    expired = await journal.expire("billing", before=NOW + 1)
+    assert [one.rendered for one in expired] == [None] * 3
+    assert await journal.retry([one.id for one in expired]) == 3
+    claims = await journal.claim("billing", 3)
+    assert [claim.delivery.rendered for claim in claims] == [rendered] * 3
+    (stored,) = reader.deliveries_of(entries[0].event.id)
+    assert stored.rendered == rendered
