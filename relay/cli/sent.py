@@ -72,6 +72,9 @@ class Requests:
         body = None if rendered is None else rendered.body
         if delivery.transform and rendered is None:
             return Request(remark=_unrendered(delivery), is_rendered=False)
+        if rendered is not None and self._has_variables(delivery.route):
+            remark = "its transform has ${VARIABLES}: their values are in what it made, which is not shown"
+            return Request(remark=remark, is_rendered=False)
         name = delivery.destination
         destination = None if self.configuration is None else self.configuration.destinations.get(name)
         if destination is None:
@@ -82,6 +85,11 @@ class Requests:
                 return self._http(event, delivery, http, body)
             case _:
                 return Request(headers=headers, body=body, remark="it goes out as an email or a task")
+
+    def _has_variables(self, route: str) -> bool:
+        """Whether values of the environment are in what a route's transform makes."""
+        named = (one for one in self.written.get("routes", ()) if one["name"] == route)
+        return any("${" in str(one.get("transform", "")) for one in named)
 
     def _http(self, event: Event, delivery: Delivery, http: Http, body: bytes | None) -> Request:
         from relay.egress import outbound_headers

@@ -159,11 +159,13 @@ def _status_json(
                 "oldest_at": iso(one.oldest_at),
                 "due_at": iso(one.due_at),
                 "dead": one.dead,
+                "dead_since": iso(one.dead_since),
                 "delivered": one.delivered,
                 "delivered_per_second": rates.get(one.name, 0.0),
                 "last_error": one.last_error,
                 "last_error_at": iso(one.last_error_at),
                 "held_lanes": one.held_lanes,
+                "held_since": iso(one.held_since),
                 **_standing_json(one.standing),
             }
             for one in found.destinations
@@ -174,6 +176,7 @@ def _status_json(
                 "last_at": iso(one.last_at),
                 "accepted": one.accepted,
                 "rejected": one.rejected,
+                "rejected_at": iso(one.rejected_at),
             }
             for one in found.sources
         ],

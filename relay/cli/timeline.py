@@ -24,7 +24,7 @@ _FILTERED = {
 
 _DEAD = {
     "max_attempts": "all of `max_attempts` were made",
-    "give_up_on": "`give_up_on` has its status",
+    "give_up_on": "`give_up_on` lists its status",
     "expired": "it became older than `max_age`",
     "poison": "the process that sent it died, again and again",
     "transform_error": "its request cannot be rendered (`relay explain` says more)",

@@ -29,6 +29,7 @@ destinations:
 routes:
   - {source: in, to: api, transform: {json: {n: "{{ body.id }}"}}}
   - {source: in, to: mail}
+  - {name: keyed, source: in, to: mail, transform: {json: {n: "{{ body.id }}", key: "${TOKEN}"}}}
 """
 
 EVENT = Event(
@@ -95,6 +96,14 @@ def test_what_is_not_rendered_yet_says_so(requests: Requests) -> None:
     assert text.endswith("request\n      (its transform renders it at the first attempt)")
     failed = replace(DELIVERY, rendered=None, reason="transform_error")
     assert "(it could not be rendered (`relay explain` says why))" in told(requests, failed)
+
+
+def test_what_has_a_variable_in_it_is_not_shown(requests: Requests) -> None:
+    """Its value is stored with what the transform made of it."""
+    made = Rendered(headers=(), body=SECRET.encode())
+    text = told(requests, replace(DELIVERY, route="keyed", rendered=made))
+    assert "its transform has ${VARIABLES}" in text
+    assert SECRET not in text
 
 
 def test_what_goes_out_as_it_came_says_so(requests: Requests) -> None:

@@ -289,7 +289,7 @@ def test_a_dead_delivery_can_be_dismissed(run: Run, arguments: list[str]) -> Non
     assert (result.exit_code, result.stdout) == (0, "1 delivery cancelled\n"), result.output
     told = document(run("status", "--json"))["destinations"]
     assert {one["name"]: one["dead"] for one in told}["billing"] == 0
-    assert "it was dead before: `give_up_on` has its status" in run("show", "evt_1").stdout
+    assert "it was dead before: `give_up_on` lists its status" in run("show", "evt_1").stdout
     assert run("ledger").exit_code == 0
     assert run("cancel", *arguments).exit_code == 1
     assert run("retry", *arguments).exit_code == 1
