@@ -145,31 +145,50 @@ def copy(
 
 @commands.command("accept-loss")
 def accept_loss(
-    loss: Annotated[str, typer.Argument(metavar="ID", help="As `relay doctor` names it.")],
+    loss: Annotated[str, typer.Argument(metavar="ID", help="As `relay doctor` or `serve` names it.")],
     *,
     yes: YesOption = False,
     journal: JournalOption = None,
 ) -> None:
-    """Say that it is known what a database has lost that was put back to an earlier state.
+    """Say that it is known what a journal has lost.
 
-    Nothing comes back by it; `doctor`, `status`, `ledger` and the alert speak of it no more.
+    A database that was put back to an earlier state: `doctor`, `status`, `ledger` and the alert speak of the
+    loss no more. A file that `serve` refuses since it may lack events: it is served as it is. Nothing comes
+    back by this command.
     """
+    from relay.journal import accept_file, doubt_of
+
+    url = load_settings(journal=journal).journal
+    doubt = doubt_of(url)
+    if doubt is not None:
+        render.note(str(doubt))
+        _ask(yes=yes)
+        if not accept_file(url, loss):
+            render.note(f"this journal is not {loss}")
+            raise typer.Exit(1)
+        typer.echo("accepted: the file is served as it is")
+        return
     with reading(journal) as reader:
         found = next((one for one in reader.losses() if one.id == loss), None)
     if found is None:
         render.note(f"no loss {loss} waits to be accepted")
         raise typer.Exit(1)
     show_losses([found])
-    if not yes and not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask at: nothing was changed. To accept the loss, add --yes")
-    if not yes and not typer.confirm("Accept that they are lost?", err=True):
-        raise typer.Exit(1)
+    _ask(yes=yes)
     with writing(journal) as opened:
         accepted = asyncio.run(opened.accept_loss(loss))
     if accepted is None:
         render.note("somebody else has accepted it meanwhile")
         raise typer.Exit(1)
     typer.echo(f"accepted: {counted(accepted.events, 'event')} lost")
+
+
+def _ask(*, yes: bool) -> None:
+    """Go on where the operator accepts the loss."""
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask at: nothing was changed. To accept the loss, add --yes")
+    if not yes and not typer.confirm("Accept the loss?", err=True):
+        raise typer.Exit(1)
 
 
 def _take_back(source: str) -> None:

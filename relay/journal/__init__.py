@@ -4,7 +4,7 @@ from relay.journal.handover import Copied, copy, take_back
 from relay.journal.health import Finding, examine
 from relay.journal.journal import Journal
 from relay.journal.losses import Loss
-from relay.journal.opening import folder_of, upgrade
+from relay.journal.opening import accept_file, doubt_of, folder_of, upgrade
 from relay.journal.purging import Early, Kind
 from relay.journal.reader import Reader
 from relay.journal.values import (
@@ -64,7 +64,9 @@ __all__ = [
     "SourceStatus",
     "StateChange",
     "Status",
+    "accept_file",
     "copy",
+    "doubt_of",
     "examine",
     "folder_of",
     "take_back",

@@ -51,6 +51,29 @@ def upgrade(url: str) -> tuple[int | None, int]:
     return upgrade_file(database_path(url))
 
 
+def doubt_of(url: str) -> JournalRefused | None:
+    """Why a file is not served, where that is because it may lack events; None for a database."""
+    if is_postgres(url):
+        return None
+    from relay.journal import sqlite_opening
+
+    return sqlite_opening.doubt_of(database_path(url))
+
+
+def accept_file(url: str, journal_id: str) -> bool:
+    """Have the file of this journal served as it is; False where that is not in doubt, or it is another."""
+    if is_postgres(url):
+        return False
+    from relay.journal import sqlite_opening
+
+    path = database_path(url)
+    doubt = sqlite_opening.doubt_of(path)
+    if doubt is None or doubt.journal_id != journal_id:
+        return False
+    sqlite_opening.accept_file(path)
+    return True
+
+
 def database_path(url: str) -> Path:
     """The file that an SQLite journal's URL names."""
     try:

@@ -21,6 +21,16 @@ from relay.journal.sqlite import SqliteEngine, SqliteView, last_seqs, make_engin
 _FAULTS = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, tables.NoJournal)
 
 
+class MayLack(JournalRefused):
+    """A journal that is sound and may lack events; `journal_id` names it where an operator accepts that."""
+
+    def __init__(self, journal_id: str, why: str) -> None:
+        super().__init__(
+            f"{why}; or, if what it lacks may be lost, run `relay journal accept-loss {journal_id}`"
+        )
+        self.journal_id = journal_id
+
+
 def open_file(path: Path, *, create: bool) -> SqliteEngine:
     """The engine of a journal that is sound as far as the mark beside it tells, its tables up to date."""
     if not create and not path.exists():
@@ -90,7 +100,12 @@ def check(path: Path, *, to_write: bool = False) -> int:
     tables.refuse_newer(path, facts)
     _refuse_behind(path, facts["id"], seqs)
     if to_write and file_in_use.is_another(facts, path):
-        raise _copied(path)
+        raise MayLack(
+            facts["id"],
+            f"the journal {path} is a copy of a file that was in use, and may lack what was written last."
+            " Nothing was changed. Serve the file that it was copied from; stop Relay before its journal is"
+            " copied, or moved to another disk",
+        )
     return int(facts["version"])
 
 
@@ -102,11 +117,31 @@ def _refuse_behind(path: Path, journal: str, seqs: tuple[int, int]) -> None:
     if journal != mark.journal:
         raise _lost(path, f"is another journal ({journal}) than the one that was here ({mark.journal})")
     if seqs[0] < mark.event_seq or seqs[1] < mark.delivery_seq:
-        raise _lost(
-            path,
-            f"lacks commits: it ends at event {seqs[0]} and delivery {seqs[1]}, where event"
-            f" {mark.event_seq} and delivery {mark.delivery_seq} were stored",
+        raise MayLack(
+            journal,
+            f"the journal {path} lacks commits: it ends at event {seqs[0]} and delivery {seqs[1]}, where"
+            f" event {mark.event_seq} and delivery {mark.delivery_seq} were stored. Nothing was changed. Put"
+            " the right file back (with its -wal, if there is one), from a backup or from where it was moved",
         )
+
+
+def doubt_of(path: Path) -> MayLack | None:
+    """Why a file is not served, where that is because it may lack events; other refusals are raised."""
+    try:
+        check(path, to_write=True)
+    except MayLack as doubt:
+        return doubt
+    return None
+
+
+def accept_file(path: Path) -> None:
+    """Have a file served as it is, whatever it may lack."""
+    engine = SqliteEngine(path)
+    try:
+        engine.set_journal_id(engine.write(tables.read_facts)["id"])
+        engine.begin_use()
+    finally:
+        engine.close()  # which writes its mark
 
 
 def _refuse_unreadable(path: Path) -> None:
@@ -170,13 +205,6 @@ def _lost(path: Path, what: str) -> JournalRefused:
         f"the journal {path} {what}. Nothing was changed. Put the right file back (with its -wal, if there"
         f" is one), from a backup or from where it was moved; or, if what it held may be lost, move {path}"
         f" and {mark} away and start again"
-    )
-
-
-def _copied(path: Path) -> JournalRefused:
-    return JournalRefused(
-        f"the journal {path} is a copy of a file that was in use, and may lack what was written last."
-        " Nothing was changed. Stop Relay before its journal is copied, or moved to another disk"
     )
 
 

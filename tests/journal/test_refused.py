@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from relay.errors import JournalRefused
-from relay.journal import Reader
+from relay.journal import Reader, accept_file, doubt_of
 from tests.journal.making import by_hand, make_entry, opened, path_of
 
 
@@ -120,6 +120,26 @@ def test_a_copy_of_a_file_in_use_is_not_served(engine: str, tmp_path: Path) -> N
     assert copy.read_bytes() == before
     with Reader.open(f"sqlite:///{copy}") as reader:
         assert len(reader.events()) < 2, "else it lacks nothing, and this proves nothing"
+
+
+def test_what_a_file_lacks_can_be_accepted(used: str, tmp_path: Path) -> None:
+    """An operator names the journal; then it is served as it is, an older copy too."""
+    path, old = path_of(used), tmp_path / "old"
+    shutil.copy(path, old)
+    with opened(used) as journal:
+        asyncio.run(journal.append(make_entry("billing")))
+    shutil.copy(old, path)
+    with by_hand(used) as file:
+        file.execute("INSERT INTO meta VALUES ('file', '1')")
+        ((journal_id,),) = file.execute("SELECT value FROM meta WHERE key = 'id'")
+    refused(used, "lacks commits")
+    assert journal_id in str(doubt_of(used))
+    assert not accept_file(used, "another")
+    assert accept_file(used, journal_id)
+    assert doubt_of(used) is None
+    with opened(used), Reader.open(used) as reader:
+        assert len(reader.events()) == 1
+        assert reader.ledger().balanced
 
 
 def test_a_copy_of_a_file_that_nobody_used_is_whole(used: str, tmp_path: Path) -> None:
