@@ -41,9 +41,7 @@ class Program:
         self._compiled = compiled
         self._usage = usage
         self._growth = usage.growth
-        self._names = tuple(
-            (name, "parsed" if name == "body" else name, shape) for name, shape in usage.shapes
-        )
+        self._names = tuple((name, _attribute(name, shape), shape) for name, shape in usage.shapes)
 
     def __repr__(self) -> str:
         return f"Program({self.source!r})"
@@ -168,6 +166,13 @@ class _Meter:
             raise ExpressionError(
                 f"too large for a macro: {self.values:,} values, up to {longest:,} in one list or map"
             )
+
+
+def _attribute(name: str, shape: Shape) -> str:
+    """Where a view has what a name stands for."""
+    if name == "event" and shape and "received_at" not in shape:
+        return "untimed"
+    return "parsed" if name == "body" else name
 
 
 _MISSING = object()

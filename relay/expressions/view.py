@@ -78,6 +78,11 @@ class View:
     @property
     def event(self) -> dict[str, object]:
         """The map `event`: id, type, provider_id, source, received_at (a timestamp of CEL's)."""
+        return {**self.untimed, "received_at": datetime.fromtimestamp(self.received_at, UTC)}
+
+    @property
+    def untimed(self) -> dict[str, object]:
+        """The map `event` without its time, for those who do not name it: most ask for the type alone."""
         if self._event is None:
             kind, provider_id = self.type, self.provider_id
             self._event = {
@@ -85,7 +90,6 @@ class View:
                 "type": kind if kind is None else clean(kind),
                 "provider_id": provider_id if provider_id is None else clean(provider_id),
                 "source": self.source,
-                "received_at": datetime.fromtimestamp(self.received_at, UTC),
             }
         return self._event
 
