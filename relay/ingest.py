@@ -20,7 +20,7 @@ from relay.errors import ExpressionError, RequestRefused
 from relay.expressions import View
 from relay.journal import Entry, Journal, Receipt
 from relay.limits import Bucket
-from relay.model import Dedup, Delivery, DeliveryState, Event, EventState, Outcome, Request
+from relay.model import Dedup, Delivery, DeliveryState, Event, EventState, Outcome, Request, route_id
 from relay.routing import Match, Order, Route, match
 from relay.signatures import Answer, Verified
 from relay.telemetry import Telemetry
@@ -71,12 +71,17 @@ class Ingest:
         self._clock = clock
         self._max_backlog = max_backlog
         self._rates: Mapping[str, Bucket] = {}
+        self._behind: Mapping[str, frozenset[str]] = {}
         self.replace(configuration)
 
     def replace(self, configuration: Configuration) -> None:
         """Take another configuration; a source whose rate stays has used of it what it had used."""
         self._configuration = configuration
         self._rates = dict(_rates(configuration, self._rates))
+
+    def wait_behind(self, routes: Mapping[str, frozenset[str]]) -> None:
+        """By destination, the routes whose new deliveries wait for what was planned by another order."""
+        self._behind = routes
 
     async def accept(
         self, source: Source, placeholders: Mapping[str, str], request: Request, *, wall: float
@@ -152,7 +157,7 @@ class Ingest:
         for delivery in plan.deliveries:
             if delivery.state is DeliveryState.DEAD:
                 self._telemetry.delivery_dead(event=event, delivery=delivery, reason=delivery.reason)
-            elif delivery.owner is None:
+            elif delivery.owner is None and not delivery.behind:
                 self._dispatcher.nudge(delivery.destination)
 
     def _plan(self, event: Event, view: View, matched: Match, now: float) -> _Plan:
@@ -176,9 +181,11 @@ class Ingest:
     ) -> Delivery:
         name = destination.name
         is_full = destination.max_backlog is not None and self._is_full(name, destination.max_backlog)
-        # What stands in a lane goes by its turn, which the journal knows.
+        behind = bool(self._behind) and route_id(event.source, route.name) in self._behind.get(name, ())
+        # What stands in a lane, or behind older ones, goes by its turn, which the journal knows.
         delivery_id = f"dlv_{uuid7().hex}"
-        owned = lane is None and not is_full and self._dispatcher.reserve(name, delivery_id, event)
+        is_free = lane is None and not behind and not is_full
+        owned = is_free and self._dispatcher.reserve(name, delivery_id, event)
         delivery = Delivery(
             id=delivery_id,
             event_id=event.id,
@@ -194,6 +201,7 @@ class Ingest:
             attempts=1 if owned else 0,
             transform=route.transform is not None,
             lane=lane,
+            behind=behind,
         )
         return _born_dead(delivery, destination, now) if is_full else delivery
 

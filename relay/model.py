@@ -151,6 +151,7 @@ class Delivery:
     lane         the key of its order lane; None where it stands in none
     place        its place in the lane, given by the journal; the lowest pending one is the head
     hold         whether the lane stops behind it when it dies, until it is retried or cancelled
+    behind       whether it waits for what was pending when the order of its route changed
     """
 
     id: str
@@ -178,6 +179,7 @@ class Delivery:
     lane: str | None = None
     place: int | None = None
     hold: bool = False
+    behind: bool = False
 
     @property
     def is_suspect(self) -> bool:
@@ -237,3 +239,8 @@ class Standing:
     def time(self, now: float) -> float:
         """The destination's own time, which stands still while it is paused: ages go by it."""
         return (now if self.paused_at is None else self.paused_at) - self.paused_for
+
+
+def route_id(source: str, route: str) -> str:
+    """A route among all: names are told apart within a source alone."""
+    return f"{source}/{route}"

@@ -14,6 +14,7 @@ from relay.config import Configuration
 from relay.egress import tasks
 from relay.errors import ConfigError, JournalUnavailable
 from relay.journal import Journal
+from relay.orders import OrderKeeper
 from relay.telemetry import Telemetry
 
 FOLLOW_EVERY = 1.0
@@ -55,12 +56,14 @@ class Reloader:
         configuration: Configuration,
         journal: Journal,
         telemetry: Telemetry,
+        orders: OrderKeeper,
         apply: Callable[[Configuration], None],
     ) -> None:
         self.configuration = configuration
         self._path = path
         self._journal = journal
         self._telemetry = telemetry
+        self._orders = orders
         self._apply = apply
         self._turn = asyncio.Lock()
         self._seen = 0
@@ -71,6 +74,7 @@ class Reloader:
         """Say what is in force from the start; a request that was left before it is answered by that."""
         with contextlib.suppress(JournalUnavailable):
             self._seen = await self._journal.reload_number()
+            await self._orders.begin(self.configuration)
             await self._note()  # to wake what waits may take long, and can be done while this node serves
 
     async def reload(self) -> bool:
@@ -90,6 +94,7 @@ class Reloader:
             else:
                 self._error = None
                 if found.fingerprint != self.configuration.fingerprint:
+                    self._orders.take(found)
                     self._apply(found)
                 self.configuration = found
                 told_loaded(self._telemetry, found)
@@ -104,6 +109,7 @@ class Reloader:
             await self.reload()
         elif self._untold:
             await self._tell()
+        await self._orders.follow()
 
     async def watch(self) -> None:
         """Take the file anew whenever it, or a file that it names, was written or put elsewhere; for ever."""
@@ -146,6 +152,7 @@ class Reloader:
 
     async def _tell(self) -> None:
         """Answer who asked, and let what waits for something that the file lacked go on."""
+        await self._orders.write()  # before the answer, which tells of it
         await self._note()
         await self._journal.wake()
         self._untold = False

@@ -89,6 +89,24 @@ class Route:
     order: Order | None = None
 
 
+def changed_orders(
+    before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]
+) -> Mapping[str, frozenset[str]]:
+    """By destination, the routes whose deliveries go by another key than what was planned before.
+
+    A route that is new to a destination goes by another one where any route went by another.
+    """
+    changed = {}
+    for name, routes in now.items():
+        old = before.get(name, {})
+        changed[name] = frozenset(
+            route
+            for route, key in routes.items()
+            if any(other != key for other in ([old[route]] if route in old else old.values()))
+        )
+    return {name: routes for name, routes in changed.items() if routes}
+
+
 class Fate(StrEnum):
     """How a route fared on an event."""
 

@@ -21,6 +21,7 @@ from relay.egress import Egress
 from relay.errors import JournalUnavailable
 from relay.ingest import Ingest
 from relay.journal import Journal, Reader
+from relay.orders import OrderKeeper
 from relay.reload import FOLLOW_EVERY, Reloader
 from relay.telemetry import Telemetry
 from relay.verification import Verifier
@@ -155,6 +156,12 @@ class Service:
             configuration=configuration,
             journal=self.journal,
             telemetry=telemetry,
+            orders=OrderKeeper(
+                journal=self.journal,
+                telemetry=telemetry,
+                wait=self.ingest.wait_behind,
+                wake=self.dispatcher.wake,
+            ),
             apply=self.apply,
         )
 

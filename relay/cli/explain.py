@@ -21,6 +21,7 @@ from relay.cli.text import clean, counted, moment
 if TYPE_CHECKING:
     from relay.config import Configuration
     from relay.explain import Difference, Explanation, Going, Key, Reasoned
+    from relay.journal import Reader
     from relay.model import Delivery, Event
 
 _WIDTH = 60
@@ -212,9 +213,26 @@ def against_journal(configuration: Configuration, *, journal: str | None, last: 
             difference = compare(event, before, configuration)
             if not difference.is_empty:
                 found.append(difference)
+        orders = _orders(configuration, reader)
     for difference in reversed(found):
         render.timeline(list(_diff(difference)))
     _summary(found, looked)
+    for line in orders:
+        typer.echo(line)
+
+
+def _orders(configuration: Configuration, reader: Reader) -> list[str]:
+    """Where the file orders otherwise than what is pending was planned."""
+    from relay.routing import changed_orders
+
+    changed = changed_orders(reader.orders() or {}, configuration.orders)
+    pending = {one.name: one.pending for one in reader.status().destinations}
+    return [
+        f"{clean(name)}: `order` changes with {counted(pending[name], 'delivery', 'deliveries')} pending:"
+        " new ones wait until these have ended."
+        for name in sorted(changed)
+        if pending.get(name)
+    ]
 
 
 def _diff(difference: Difference) -> Iterator[Line]:

@@ -42,11 +42,14 @@ def reload(
         number = asyncio.run(opened.request_reload())
     with reading(journal) as reader:
         nodes = _answers(reader, number, wait)
+        changes = reader.order_changes()
     if not nodes:
         typer.echo("nobody serves: the next start takes the file")
         return
     for one in nodes:
         typer.echo(f"{clean(one.host)}, process {one.pid}: {_answer(one, number)}")
+    for name in sorted(changes):
+        typer.echo(f"{clean(name)}: `order` has changed: new deliveries wait until those before have ended")
     if any(_answered(one, number) is not True for one in nodes):
         raise typer.Exit(1)
 

@@ -29,6 +29,7 @@ _WAITING = {
     "breaker": "the breaker of their destination is open",
     "paused": "their destination is paused",
     "held": "their destination asked to wait (429)",
+    "order_changed": "behind what was pending when the order of their route changed",
     "route_gone": "their route, and with it their transform, is not in the file (any more)",
 }
 

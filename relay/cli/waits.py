@@ -30,12 +30,22 @@ def waits_for(
     lane = reader.lane_of(delivery)
     behind = None if lane is None else in_lane(delivery, lane)
     if behind is None and delivery.due_at is None:
-        return f"its route {clean(delivery.route)} left the file, and with it the transform: put it back"
+        return _without_time(delivery)
     kept = behind or kept_back(reader.standing(delivery.destination), now)
     if kept or destinations is None or delivery.due_at is None or delivery.due_at > now:
         return kept
     turn = bound_by(destinations[delivery.destination], reader.in_flight().get(delivery.destination, 0))
     return turn and f"its turn (due {relative(delivery.due_at, now)}): {turn}"
+
+
+def _without_time(delivery: Delivery) -> str:
+    """What one waits for that is its lane's head, or in none, and has no due time."""
+    if delivery.behind:
+        return (
+            "what was pending when the order of its route changed goes first;"
+            f" sooner, out of order, by `relay retry {delivery.id}`"
+        )
+    return f"its route {clean(delivery.route)} left the file, and with it the transform: put it back"
 
 
 def gone(destination: str) -> str:
@@ -97,6 +107,8 @@ def _short(
 ) -> str | None:
     """The same in two or three words, for a column; the head of a lane may be a dead one."""
     if delivery.due_at is None:
+        if delivery.behind:
+            return "behind older ones"
         return "its route left" if delivery.lane is None else "behind in its lane"
     if standing is not None:
         if standing.paused_at is not None:

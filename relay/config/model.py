@@ -13,7 +13,7 @@ from relay import retry
 from relay.config.addresses import Network
 from relay.expressions import Program, Template, View
 from relay.limits import BreakerPolicy
-from relay.model import Headers, indexed
+from relay.model import Headers, indexed, route_id
 from relay.routing import Order, Route, key_text
 from relay.signatures import Scheme
 
@@ -319,6 +319,17 @@ class Configuration:
     fingerprint: str = field(repr=False)
     files: tuple[Path, ...] = field(repr=False)
     warnings: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def orders(self) -> Mapping[str, Mapping[str, str]]:
+        """By destination and route, the key by which deliveries go in order; "" where they go in none."""
+        found: dict[str, dict[str, str]] = {}
+        for route in (route for routes in self.routes.values() for route in routes):
+            for name in route.to:
+                order = route.order or self.destinations[name].order
+                key = "" if order is None else order.key.source
+                found.setdefault(name, {})[route_id(route.source, route.name)] = key
+        return found
 
     @property
     def unknown_routes(self) -> tuple[str, ...]:

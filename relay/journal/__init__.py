@@ -5,6 +5,7 @@ from relay.journal.health import Finding, examine
 from relay.journal.journal import Journal
 from relay.journal.losses import Loss
 from relay.journal.opening import accept_file, doubt_of, folder_of, upgrade
+from relay.journal.order_changes import OrderChanges, Orders
 from relay.journal.purging import Early, Kind
 from relay.journal.reader import Reader
 from relay.journal.values import (
@@ -51,6 +52,8 @@ __all__ = [
     "Look",
     "Loss",
     "NodeStatus",
+    "OrderChanges",
+    "Orders",
     "Peer",
     "Pin",
     "Probe",

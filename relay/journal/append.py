@@ -113,6 +113,7 @@ def restart(tx: Tx, *which: sa.ColumnElement[bool]) -> list[Delivery]:
             owners_lost=sa.case((delivery.c.owners_lost >= SUSPECT, SUSPECT), else_=delivery.c.owners_lost),
             finished_at=None,
             reason=None,
+            behind_since=None,
         )
         .returning(*WITHOUT_RENDERED)
     ).mappings()

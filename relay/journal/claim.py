@@ -12,7 +12,7 @@ from relay.journal import lanes
 from relay.journal.codec import WITHOUT_RENDERED, attempt_row, read_delivery, read_event, to_wire
 from relay.journal.constructs import Each, among
 from relay.journal.lanes import Gone
-from relay.journal.schema import delivery, event, is_parked, is_suspect, is_waiting
+from relay.journal.schema import delivery, event, is_behind, is_parked, is_suspect, is_waiting
 from relay.journal.statements import Row
 from relay.journal.tx import Tx
 from relay.journal.values import Claim, Load, Rescued
@@ -190,7 +190,7 @@ def wake(tx: Tx, *, before: float, limit: int) -> int:
     """Make due now what was given back without a due time before then; how many, at most `limit`."""
     parked = (
         sa.select(delivery.c.seq)
-        .where(is_parked, delivery.c.parked_at < before)
+        .where(is_parked, delivery.c.parked_at < before, sa.not_(is_behind))
         .order_by(delivery.c.destination)  # as the index of what is parked is, so that nothing else is read
         .limit(limit)
         .with_for_update(skip_locked=True)

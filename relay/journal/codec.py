@@ -132,6 +132,8 @@ def delivery_row(value: Delivery, *, now: float) -> tuple[object, ...]:
     """A new delivery in the order of `DELIVERY_COLUMNS`; in a lane it has a due time only as its head."""
     pending = value.state is DeliveryState.PENDING
     due_at = now if value.due_at is None and value.lane is None else value.due_at
+    is_behind = pending and value.behind
+    would_be_due = is_behind and due_at is not None
     return (
         value.id,
         value.event_id,
@@ -142,7 +144,7 @@ def delivery_row(value: Delivery, *, now: float) -> tuple[object, ...]:
         value.state.value,
         value.attempts,
         value.finished,
-        due_at if pending else None,
+        due_at if pending and not is_behind else None,
         value.owner,
         None if value.owner is None else now,
         value.fence,
@@ -159,7 +161,8 @@ def delivery_row(value: Delivery, *, now: float) -> tuple[object, ...]:
         pack_rendered(value.rendered),
         value.place,
         value.hold,
-        None,
+        now if would_be_due else None,
+        now if is_behind else None,
     )
 
 
@@ -192,6 +195,7 @@ def read_delivery(row: RowMapping | dict[str, Any]) -> Delivery:
         lane=maybe_from_wire(row["lane"]),
         place=row["place"],
         hold=bool(row["hold"]),
+        behind=row["behind_since"] is not None,
     )
 
 

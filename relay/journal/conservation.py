@@ -11,6 +11,7 @@ from relay.journal.schema import (
     delivery,
     event,
     in_lane,
+    is_behind,
     is_held,
     is_owned,
     is_parked,
@@ -87,6 +88,8 @@ def _delivery_lines(connection: sa.Connection, counters: Counters) -> tuple[Deli
 _number = sa.func.count().label("number")
 _owned = sa.select(_number).where(is_owned)
 _parked = sa.select(delivery.c.destination, _number).where(is_parked).group_by(delivery.c.destination)
+_without_route = _parked.where(sa.not_(is_behind))
+_behind_older = _parked.where(is_behind)
 _behind_a_dead_one = (
     sa.select(lane.c.destination, _number)
     .join(delivery, sa.and_(delivery.c.destination == lane.c.destination, delivery.c.lane == lane.c.key))
@@ -100,7 +103,8 @@ def _reasons(
 ) -> dict[str, int]:
     """What pending deliveries wait for: first what concerns their destination as a whole."""
     known = read_standings(connection)
-    parked = _by_destination(connection, _parked)
+    without_route = _by_destination(connection, _without_route)
+    behind_older = _by_destination(connection, _behind_older)
     lane_held = _by_destination(connection, _behind_a_dead_one)
     waiting: Counter[str] = Counter(owner=connection.execute(_owned).scalar_one())
     for row in _free(connection, now):
@@ -112,7 +116,11 @@ def _reasons(
         waiting["due_time"] += row.timed - row.due
         waiting["due_now"] += row.due
         waiting["lane"] += row.number - row.timed
-        for reason, counts in (("route_gone", parked), ("lane_held", lane_held)):
+        for reason, counts in (
+            ("route_gone", without_route),
+            ("order_changed", behind_older),
+            ("lane_held", lane_held),
+        ):
             # Counted over both indexes at once, so taken off with the first.
             number = counts.pop(row.destination, 0)
             waiting[reason] += number

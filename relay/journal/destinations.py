@@ -1,15 +1,17 @@
-"""The part of the journal about whole destinations: pauses, breakers, holds."""
+"""The part of the journal about whole destinations: pauses, breakers, holds, changes of their order."""
 
 from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from relay.errors import JournalUnavailable
-from relay.journal import holding
+from relay.journal import holding, order_changes
+from relay.journal.order_changes import OrderChanges, Orders
 from relay.journal.standings import read_standings, standing_of
 from relay.journal.tx import Tx
 from relay.journal.values import Load, Probe, StateChange
@@ -105,6 +107,23 @@ class Destinations(ABC):
         """Claim nothing for a destination until then; a longer hold stays. `asked_at` as for a pause."""
         work = partial(holding.hold, name=name, until=until, asked_at=asked_at)
         return await self._do(work, keep=asked_at is not None)
+
+    async def orders(self) -> Orders | None:
+        """The orders that nodes go by; None where none has written them yet."""
+        return await self._do(lambda tx: order_changes.read_orders(tx.connection))
+
+    async def change_orders(self, orders: Orders, changed: Mapping[str, Collection[str]]) -> OrderChanges:
+        """Write down the orders of a file; new deliveries of changed routes wait for what is pending now."""
+        return await self._do(partial(order_changes.change, orders=orders, changed=changed))
+
+    async def follow_orders(self) -> OrderChanges:
+        """End the changes that are over, and make due what waited for them."""
+        released: frozenset[str] = frozenset()
+        while True:
+            found = await self._do(order_changes.follow)
+            released |= found.released
+            if not found.is_full:
+                return replace(found, released=released)
 
     async def _make_due(self, name: str) -> None:
         since = self._now()

@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from relay.errors import JournalRefused
-from relay.journal import row_lease, schema, tables
+from relay.journal import order_changes, row_lease, schema, tables
 from relay.journal.file_lease import living
 from relay.journal.opening import database_path, is_postgres
 from relay.journal.schema import meta
@@ -166,6 +166,9 @@ def accept(connection: sa.Connection, *, name: str, copy: str, facts: dict[str, 
     put(connection, tables.COPYING, json.dumps({"copy": copy}))
     for key in _OF_THE_JOURNAL:
         put(connection, key, facts.get(key, "0"))
+    for key in order_changes.FACTS:
+        if key in facts:
+            put(connection, key, facts[key])
     return None
 
 

@@ -128,7 +128,7 @@ def _pass_on(tx: Tx, key: LaneKey, gone: Sequence[Gone]) -> bool:
     if head.holder is not None:
         tx.statements.hold_lane.one(tx.connection, (head.holder, *key))
         return False
-    following = tx.statements.promote.one(tx.connection, (tx.now, *key, *key))
+    following = tx.statements.promote.one(tx.connection, (tx.now, tx.now, *key, *key))
     if following is None:
         tx.statements.drop_lane.one(tx.connection, key)
         return False

@@ -13,10 +13,11 @@ from relay.journal.append import plan, restart, unowned
 from relay.journal.codec import WITHOUT_RENDERED, read_delivery, to_wire
 from relay.journal.constructs import among
 from relay.journal.lanes import Gone
+from relay.journal.order_changes import read_changes
 from relay.journal.schema import DEAD, delivery, event, is_free, may_expire
 from relay.journal.standings import own_time, read_standings
 from relay.journal.tx import Tx
-from relay.model import Delivery, DeliveryState, EventState, Outcome
+from relay.model import Delivery, DeliveryState, EventState, Outcome, route_id
 
 BATCH = 500
 """Rows that one transaction of an operator takes, so that senders do not wait behind it."""
@@ -31,6 +32,7 @@ def retry(tx: Tx, ids: Sequence[str]) -> int:
         .values(
             due_at=sa.case((delivery.c.due_at < tx.now, delivery.c.due_at), else_=tx.now),
             parked_at=None,
+            behind_since=None,
             age_from=own_time(tx.now),
             finished=0,
         )
@@ -46,8 +48,13 @@ def replay(tx: Tx, plans: Sequence[Delivery]) -> int:
     there = {row.id for row in tx.connection.execute(found)}
     known = read_standings(tx.connection)
     ages = {name: at.time(tx.now) for name, at in known.items()}
+    changes = read_changes(tx.connection)
     planned = [
-        replace(unowned(one, now=tx.now), age_from=ages.get(one.destination, tx.now))
+        replace(
+            unowned(one, now=tx.now),
+            age_from=ages.get(one.destination, tx.now),
+            behind=route_id(one.source, one.route) in changes.get(one.destination, ()),
+        )
         for one in plans
         if one.event_id in there
     ]
@@ -101,7 +108,9 @@ def _end(tx: Tx, which: sa.ColumnElement[bool], *, state: DeliveryState, **value
     ended = (
         sa.update(delivery)
         .where(which)
-        .values(state=state.value, due_at=None, parked_at=None, finished_at=tx.now, **values)
+        .values(
+            state=state.value, due_at=None, parked_at=None, behind_since=None, finished_at=tx.now, **values
+        )
         .returning(*WITHOUT_RENDERED)
     )
     rows = tx.connection.execute(ended).mappings().all()

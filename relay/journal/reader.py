@@ -8,13 +8,14 @@ from typing import Self
 import sqlalchemy as sa
 
 from relay.errors import JournalRefused
-from relay.journal import pace, query
+from relay.journal import order_changes, pace, query
 from relay.journal.codec import maybe_from_wire, read_attempt, read_delivery, read_event, to_wire
 from relay.journal.conservation import read_ledger
 from relay.journal.engine import View
 from relay.journal.figures import read_nodes, read_status, view_lane
 from relay.journal.losses import Loss, open_losses
 from relay.journal.opening import open_view
+from relay.journal.order_changes import Orders
 from relay.journal.purging import Early, count_early
 from relay.journal.schema import attempt, delivery, event
 from relay.journal.standings import standing_of
@@ -126,6 +127,16 @@ class Reader:
         """What keeps a destination back."""
         with self._view.reading() as connection:
             return standing_of(connection, name)
+
+    def orders(self) -> Orders | None:
+        """The orders that nodes go by; None where none has written them yet."""
+        with self._view.reading() as connection:
+            return order_changes.read_orders(connection)
+
+    def order_changes(self) -> Mapping[str, frozenset[str]]:
+        """By destination, the routes whose new deliveries wait since their order changed."""
+        with self._view.reading() as connection:
+            return order_changes.read_changes(connection)
 
     def status(self) -> Status:
         """The journal at a glance."""

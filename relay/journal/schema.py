@@ -107,6 +107,9 @@ delivery = sa.Table(
     sa.Column("hold", sa.Boolean, nullable=False, server_default=sa.false()),
     # Since when it lacks something of the configuration, and therefore has no due time.
     sa.Column("parked_at", sa.Double),
+    # Since when it waits for what was pending when the order of its route changed. One that would be due
+    # is parked as well.
+    sa.Column("behind_since", sa.Double),
     sqlite_autoincrement=True,
 )
 sa.Index("ix_delivery_id", delivery.c.id, unique=True)
@@ -141,6 +144,8 @@ may_expire = sa.and_(
 sa.Index("ix_delivery_age", delivery.c.destination, delivery.c.age_from, sqlite_where=may_expire)
 is_parked = delivery.c.parked_at.is_not(None)
 sa.Index("ix_delivery_parked", delivery.c.destination, sqlite_where=is_parked)
+is_behind = delivery.c.behind_since.is_not(None)
+sa.Index("ix_delivery_behind", delivery.c.destination, delivery.c.seq, sqlite_where=is_behind)
 in_lane = sa.and_(delivery.c.state == PENDING, delivery.c.lane.is_not(None))
 sa.Index(
     "ix_delivery_lane",

@@ -231,7 +231,7 @@ def _enter_lane(dialect: sa.Dialect) -> Hot:
 
 
 def _promote(dialect: sa.Dialect) -> Hot:
-    """Make the lowest pending place of a lane due; the place."""
+    """Make the lowest pending place of a lane due, or park it where it is behind older ones; the place."""
     table = schema.delivery
     ours = sa.and_(
         schema.in_lane,
@@ -239,10 +239,14 @@ def _promote(dialect: sa.Dialect) -> Hot:
         table.c.lane == sa.bindparam(_LANE[1]),
     )
     lowest = sa.select(sa.func.min(table.c.place)).where(ours).scalar_subquery()
+    due_at = sa.bindparam("due_at", type_=sa.Double)
     statement = (
         sa.update(table)
         .where(ours, table.c.place == lowest)
-        .values(due_at=sa.bindparam("due_at"))
+        .ordered_values(
+            (table.c.due_at, sa.case((schema.is_behind, sa.null()), else_=due_at)),
+            (table.c.parked_at, sa.case((schema.is_behind, due_at))),
+        )
         .returning(table.c.place)
     )
-    return Hot.compile(statement, ("due_at", *_LANE, *_LANE), dialect)
+    return Hot.compile(statement, ("due_at", "due_at", *_LANE, *_LANE), dialect)

@@ -92,6 +92,10 @@ class Life(Voice):
             shown = [text_of(warning) for warning in warnings[:_MOST_WARNINGS]]
             self._log.warning("config.warning", config=path, count=len(warnings), warnings=shown)
 
+    def order_changed(self, *, destination: str, pending: int) -> None:
+        """The order of a destination has changed; new deliveries wait for the `pending` ones before them."""
+        self._log.warning("order.changed", destination=destination, pending=pending)
+
     def config_rejected(self, *, path: str, report: str) -> None:
         """A configuration was not taken, for the mistakes in the report; the one in force goes on."""
         self.metrics.config_ok.set(0)

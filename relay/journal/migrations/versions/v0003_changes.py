@@ -1,4 +1,4 @@
-"""Which change of the journal's state each process has taken, the time that it goes by, and its wall clock.
+"""Which change of the journal's state each process has taken, its clocks, and what waits for a changed order.
 
 Revision ID: 0003
 
@@ -24,3 +24,12 @@ def upgrade() -> None:
     op.add_column("node", sa.Column("change", sa.BigInteger(), nullable=True))
     op.add_column("node", sa.Column("clock", sa.Double(), nullable=True))
     op.add_column("node", sa.Column("wall_ahead", sa.Double(), nullable=True))
+    op.add_column("delivery", sa.Column("behind_since", sa.Double(), nullable=True))
+    op.create_index(
+        "ix_delivery_behind",
+        "delivery",
+        ["destination", "seq"],
+        unique=False,
+        sqlite_where=sa.text("behind_since IS NOT NULL"),
+        postgresql_where=sa.text("behind_since IS NOT NULL"),
+    )
