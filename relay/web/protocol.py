@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from asyncio import TimerHandle
 from collections.abc import Callable
@@ -28,6 +29,9 @@ LINGER = 3.0
 
 Closing at once would reset the connection, and the sender would see that instead of the answer.
 """
+
+CROWDED_DEADLINE = 1.0
+"""Seconds for a head, and for reading the 503, on a connection that takes one of the last descriptors."""
 
 WRITE_DEADLINE = 5.0
 """Seconds in which a sender must begin to read answers that no longer fit into the buffers.
@@ -65,8 +69,9 @@ class IngressProtocol(HttpToolsProtocol):
     or in a body, and `_in_body` says which. All limits hang on that.
     """
 
-    header_deadline: ClassVar[float] = HEADER_DEADLINE
-    linger: ClassVar[float] = LINGER
+    header_deadline: float = HEADER_DEADLINE
+    linger: float = LINGER
+    crowded_from: ClassVar[float] = math.inf
     write_deadline: ClassVar[float] = WRITE_DEADLINE
 
     def __init__(
@@ -79,6 +84,7 @@ class IngressProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._timer: TimerHandle | None = None
         self._unread: TimerHandle | None = None
+        self._is_crowded = False
         self._in_body = False
         self._head_begun = False
         self._head_size = 0
@@ -104,6 +110,9 @@ class IngressProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if self.client is not None and self.client[0].startswith(_MAPPED):
             self.client = (self.client[0].removeprefix(_MAPPED), self.client[1])
+        self._is_crowded = transport.get_extra_info("socket").fileno() >= self.crowded_from
+        if self._is_crowded:
+            self.header_deadline = self.linger = CROWDED_DEADLINE
         self._timer = self.loop.call_later(self.header_deadline, self._expired)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -248,6 +257,8 @@ class IngressProtocol(HttpToolsProtocol):
             self._count_head()
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _Refusal(503, "pipelined")
+        if self._is_crowded:
+            raise _Refusal(503, "descriptors")
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise _Refusal(405, "connect")
@@ -378,10 +389,12 @@ class IngressProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def ingress_protocol(*, refused: Refused, header_deadline: float = HEADER_DEADLINE) -> type[IngressProtocol]:
+def ingress_protocol(
+    *, refused: Refused, header_deadline: float = HEADER_DEADLINE, crowded_from: float = math.inf
+) -> type[IngressProtocol]:
     """The protocol class for `uvicorn.Config(http=…)`, which takes a class and no arguments for it."""
     return type(
         "IngressProtocol",
         (IngressProtocol,),
-        {"refused": staticmethod(refused), "header_deadline": header_deadline},
+        {"refused": staticmethod(refused), "header_deadline": header_deadline, "crowded_from": crowded_from},
     )

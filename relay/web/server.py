@@ -17,6 +17,7 @@ from relay.service import Service
 from relay.suspending import suspended_at_rest
 from relay.telemetry import Telemetry
 from relay.web import ingress, operator
+from relay.web.descriptors import crowded_from
 from relay.web.listening import addresses, listen_private, listen_public
 from relay.web.protocol import ingress_protocol
 from relay.web.running import Server, Signals, at_each, make_server, serve_until, settle_memory
@@ -82,4 +83,5 @@ async def _stop_where_broken(service: Service, signals: Signals) -> None:
 def ingress_server(service: Service) -> Server:
     """The server of the ingress."""
     refused = service.telemetry.request_refused
-    return make_server(ingress.create_app(service), http=ingress_protocol(refused=refused))
+    protocol = ingress_protocol(refused=refused, crowded_from=crowded_from())
+    return make_server(ingress.create_app(service), http=protocol)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -23,7 +24,9 @@ PLAIN = HEAD + b"Content-Length: 2\r\n\r\nhi"
 class Server:
     """A uvicorn with the ingress protocol, whose app echoes, and what it was told and saw."""
 
-    def __init__(self, *, header_deadline: float = 5.0, body_deadline: float = 5.0) -> None:
+    def __init__(
+        self, *, header_deadline: float = 5.0, body_deadline: float = 5.0, crowded_from: float = math.inf
+    ) -> None:
         self.refused: list[tuple[int, str]] = []
         self.seen: list[dict[str, Any]] = []
         self.errors: list[RequestRefused] = []
@@ -32,7 +35,9 @@ class Server:
         self.hold = asyncio.Event()
         self.hold.set()
         self.body_deadline = body_deadline
-        protocol = ingress_protocol(refused=self._refused, header_deadline=header_deadline)
+        protocol = ingress_protocol(
+            refused=self._refused, header_deadline=header_deadline, crowded_from=crowded_from
+        )
         self.protocol: type[IngressProtocol] = protocol
         self.server = uvicorn.Server(
             uvicorn.Config(
@@ -581,3 +586,15 @@ async def test_a_sender_that_pipelines_without_end_hears_503() -> None:
         assert b"retry-after: 5" in said.rpartition(b"HTTP/1.1 503")[2]
         assert len(server.seen) == MAX_PIPELINED + 1
         assert server.refused == [(503, "pipelined")]
+
+
+async def test_a_connection_that_takes_one_of_the_last_descriptors_gets_503() -> None:
+    """Each of its requests, with Retry-After; what journal and downstreams need is left to them."""
+    async with serving(crowded_from=0) as server:
+        reader, writer = await server.connect()
+        writer.write(b"POST / HTTP/1.1\r\nHost: relay\r\nContent-Length: 2\r\n\r\nhi")
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 5\r\n" in answer
+    assert server.seen == []
+    assert server.refused == [(503, "descriptors")]
