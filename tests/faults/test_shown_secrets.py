@@ -72,7 +72,7 @@ def test_no_value_of_a_variable_is_shown(relay: RelayProcess) -> None:
         found = json.loads(run(relay, "deliveries", "--source", "in", "--json"))["deliveries"]
         return len(found) == 6 and all(one["attempts"] or one["state"] == "dead" for one in found)
 
-    eventually(tried)
+    eventually(tried, timeout=60)
     shown = [run(relay, "explain", event), run(relay, "explain", event, "--json")]
     assert "${C}" in shown[0]
     shown += [run(relay, "show", event), run(relay, "show", event, "--json")]
