@@ -45,6 +45,9 @@ BUSY_TIMEOUT = 2.0
 CHECKPOINT_AT = 6 * 1024 * 1024
 """Bytes of log after which it is copied into the file."""
 
+_LOG_KEPT = 2 * CHECKPOINT_AT
+"""Bytes of the log file that are kept to be written again; what a large batch took beyond is given back."""
+
 RESERVE = 32 * 1024 * 1024
 """Free bytes below which no event is taken, so that outcomes can still be written."""
 
@@ -90,6 +93,7 @@ def _settle_in(connection: sqlite3.Connection) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",  # NORMAL loses acknowledged events at power loss
         "wal_autocheckpoint=0",
+        f"journal_size_limit={_LOG_KEPT}",
         "temp_store=MEMORY",
         "cache_size=-16384",
     ):
@@ -123,6 +127,7 @@ class SqliteEngine:
         self._connections = 0
         self._suspect_log = False
         self._log_size = 0.0
+        self._log_at_checkpoint = 0
         self._frames_per_guess = 1.0
         self._journal_id = ""
         self._marked_at = 0.0
@@ -206,9 +211,13 @@ class SqliteEngine:
     def wrote(self, size: int) -> None:
         """Account for bytes that were committed, then checkpoint and mark where it is time."""
         self._log_size += size
-        if self._log_size * self._frames_per_guess > CHECKPOINT_AT:
+        # A guess is wrong by far where an operator's batch writes thousands of rows; the file then grows.
+        on_disk = size_of_log(self.path)
+        grown = on_disk - self._log_at_checkpoint
+        if self._log_size * self._frames_per_guess > CHECKPOINT_AT or grown > CHECKPOINT_AT:
             with self.lock.held():
-                self._checkpoint(self._connected(), "PASSIVE")
+                is_empty = self._checkpoint(self._connected(), "PASSIVE")
+            self._log_at_checkpoint = min(on_disk, _LOG_KEPT) if is_empty else on_disk
         self.mark()
 
     def _checkpoint(self, connection: sa.Connection, mode: str) -> bool:

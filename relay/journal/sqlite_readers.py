@@ -27,8 +27,10 @@ LONG = _LOOKS * _PAUSE
 
 def size_of_log(path: Path) -> int:
     """Bytes of the log beside a journal."""
-    log = beside(path, "-wal")
-    return log.stat().st_size if log.exists() else 0
+    try:
+        return os.stat(f"{path}-wal").st_size  # noqa: PTH116 - for each batch: Path.stat is dearer
+    except OSError:
+        return 0
 
 
 def long_readers(path: Path, *, but: Collection[int] = ()) -> list[str]:

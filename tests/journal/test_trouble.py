@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from relay.errors import JournalUnavailable
 from relay.journal import Entry, Journal, Reader
@@ -161,6 +162,16 @@ async def test_the_log_is_copied_into_the_file(journal: Journal, engine: str) ->
         entries = [Entry(event=make_event(body=b"x" * 100_000)) for _ in range(30)]
         await asyncio.gather(*(journal.append(entry) for entry in entries))
     assert path_of(engine).with_name("relay.db-wal").stat().st_size < 16 << 20
+
+
+@only("sqlite", "PostgreSQL's server looks after its own log")
+async def test_the_log_is_copied_however_much_one_batch_writes(journal: Journal, engine: str) -> None:
+    """An operator's batches write far more than their number says; the copy is made between them."""
+    await asyncio.gather(*(journal.append(Entry(event=make_event())) for _ in range(30)))
+    change = sa.text("UPDATE event SET body = randomblob(100000)")
+    for _ in range(15):
+        await journal._do(lambda tx: tx.connection.execute(change).rowcount)
+    assert path_of(engine).with_name("relay.db-wal").stat().st_size < 28 << 20
 
 
 async def test_closing_writes_what_waits(engine: str) -> None:
