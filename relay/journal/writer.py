@@ -305,13 +305,11 @@ class Writer:
             self._engine.wrote(sum(size_of(job.work) for job in jobs))
         except Exception as error:  # noqa: BLE001 - the thread must live
             # The batch is committed; a checkpoint that fails may mean that fsync does.
-            match self._engine.fault_of(error):
-                case Fault.OURS:
-                    self._report(error)
-                case Fault.BUSY:
-                    pass
-                case _:
-                    self._fail(error)
+            fault = self._engine.fault_of(error)
+            if fault is Fault.OURS:
+                self._report(error)
+            elif fault is not Fault.BUSY:
+                self._fail(error)
 
     def _write(self, jobs: list[Job], rejected: Sums) -> tuple[Ends, Sums]:
         bug: Exception | None = None
@@ -388,8 +386,7 @@ class Writer:
         if self._hooks is None:
             report_here(error)
             return
-        work = None if job is None else job.work
-        ended = work.delivery.id if isinstance(work, Settlement) else None
+        ended = job.work.delivery.id if job is not None and isinstance(job.work, Settlement) else None
         tell(partial(self._hooks.internal_error, where="journal", error=error, delivery_id=ended))
 
     def _announce(self) -> None:
