@@ -20,8 +20,9 @@ from relay.journal.engine import words_of
 from relay.journal.handover import Copied, Place, Told
 from relay.journal.postgres import Address, PostgresEngine, is_rows_fault
 from relay.journal.postgres_opening import upgrade_database
-from relay.journal.sqlite import SqliteView, last_seqs, make_engine
+from relay.journal.sqlite import last_seqs, make_engine
 from relay.journal.sqlite_opening import check
+from relay.journal.sqlite_view import SqliteView
 from relay.model import indexed
 
 ROWS = 1000

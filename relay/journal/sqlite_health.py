@@ -13,9 +13,9 @@ from relay.errors import JournalUnavailable
 from relay.journal import health
 from relay.journal.file_lease import living
 from relay.journal.health import Finding, probed
-from relay.journal.sqlite import SqliteView
 from relay.journal.sqlite_opening import view_file
 from relay.journal.sqlite_readers import LOG_IS_LARGE, LONG, long_readers, size_of_log
+from relay.journal.sqlite_view import SqliteView
 
 _MIB = 1 << 20
 

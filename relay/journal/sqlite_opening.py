@@ -16,7 +16,8 @@ from relay.journal.file_lease import living
 from relay.journal.files import beside
 from relay.journal.mark import read_mark
 from relay.journal.open_files import saved_copies
-from relay.journal.sqlite import SqliteEngine, SqliteView, last_seqs, make_engine
+from relay.journal.sqlite import SqliteEngine, last_seqs, make_engine
+from relay.journal.sqlite_view import SqliteView
 
 _FAULTS = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, tables.NoJournal)
 
