@@ -9,6 +9,8 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,11 @@ from tests.support import Receiver, RelayProcess, eventually
 
 StartRelay = Callable[..., RelayProcess]
 WITHIN = 90.0
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process does nothing until it is told to go on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @pytest.mark.timeout(300)
@@ -46,6 +53,7 @@ routes: [{{source: in, when: "false", to: out}}]
         lock = relay.folder / "relay.db.lock"
         for pid in holders(lock) & workers:
             os.kill(pid, signal.SIGSTOP)
+            eventually(partial(is_stopped, pid))
             if pid in holders(lock):
                 return pid
             os.kill(pid, signal.SIGCONT)
