@@ -60,6 +60,12 @@ def reading(journal: str | None) -> Iterator[Reader]:
         reader.close()
 
 
+def now_of(journal: str | None) -> float:
+    """The time that the journal goes by, which this machine's wall clock may be far from."""
+    with reading(journal) as reader:
+        return reader.now()
+
+
 @contextmanager
 def writing(journal: str | None) -> Iterator[Journal]:
     """The journal opened to change it beside a service that may be running."""

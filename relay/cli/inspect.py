@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from relay.cli import render, selection, timeline
-from relay.cli.access import file_destinations, load_settings, reading
+from relay.cli.access import file_destinations, load_settings, now_of, reading
 from relay.cli.contents import Contents
 from relay.cli.options import (
     BeforeOption,
@@ -67,6 +67,7 @@ def show(
     destinations = file_destinations(config_path)
     requests = Requests.by_file(load_settings(config=config_path).config) if headers or body else None
     with reading(journal) as reader:
+        now = reader.now()
         journeys = [
             journey
             for event_id in reader.find_event(identifier)
@@ -81,7 +82,7 @@ def show(
     contents = Contents(headers=headers, body=body, whole=not render.is_terminal())
     for index, journey in enumerate(journeys):
         gap = [render.Line("")] if index else []
-        render.timeline([*gap, *timeline.lines(journey, time.time(), contents)])
+        render.timeline([*gap, *timeline.lines(journey, now, contents)])
 
 
 def load_journey(
@@ -97,7 +98,7 @@ def load_journey(
     event = reader.event(event_id)
     if event is None:
         return None
-    now = time.time()
+    now = reader.now()
     found = reader.deliveries_of(event_id)
     waits = ((one.id, waits_for(reader, one, destinations=destinations, now=now)) for one in found)
     return timeline.Journey(
@@ -125,6 +126,7 @@ def events(
 ) -> None:
     """List events, newest first."""
     chosen = make_filter(
+        now=partial(now_of, journal),
         source=source,
         route=route,
         destination=destination,
@@ -198,6 +200,7 @@ def deliveries(
     if group_by not in {None, "error"}:
         raise UsageError(f"--group-by {group_by!r}: there is only `error`")
     chosen = make_filter(
+        now=partial(now_of, journal),
         source=source,
         route=route,
         destination=destination,
@@ -207,7 +210,7 @@ def deliveries(
         until=until,
         search=search,
     )
-    now = time.time()
+    now = now_of(journal)
     known = file_destinations(config_path)
     if blocked:
         chosen = _blocked(chosen, known, now)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relay.cli import render
-from relay.cli.access import load_settings, reading, writing
+from relay.cli.access import load_settings, now_of, reading, writing
 from relay.cli.change import announce
 from relay.cli.options import DryRunOption, JournalOption, YesOption, point_in_time
 from relay.cli.standing import show_ledger, show_losses
@@ -79,7 +79,7 @@ def purge(
     """
     from relay.journal import Early
 
-    at = point_in_time(before, "--before", time.time())
+    at = point_in_time(before, "--before", now_of(journal))
     early = Early(before=at, kinds=frozenset(_kind(one) for one in state or ("delivered", "filtered")))
     with reading(journal) as reader:
         count = reader.count_early(early)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -94,6 +94,7 @@ def point_in_time(text: str, option: str, now: float) -> float:
 
 def make_filter(
     *,
+    now: Callable[[], float],
     source: str | None = None,
     route: str | None = None,
     destination: str | None = None,
@@ -103,10 +104,10 @@ def make_filter(
     until: str | None = None,
     search: str | None = None,
 ) -> Filter:
-    """The journal's filter from what was typed; a value that cannot be is wrong usage."""
+    """The journal's filter from what was typed, by its time; a value that cannot be is wrong usage."""
     from relay.journal import Filter
 
-    now = time.time()
+    at = 0.0 if since is None and until is None else now()
     outcome, code = _status(status)
     return Filter(
         source=source,
@@ -115,8 +116,8 @@ def make_filter(
         state=_state(state),
         outcome=outcome,
         status=code,
-        since=None if since is None else point_in_time(since, "--since", now),
-        until=None if until is None else point_in_time(until, "--until", now),
+        since=None if since is None else point_in_time(since, "--since", at),
+        until=None if until is None else point_in_time(until, "--until", at),
         search=search,
     )
 

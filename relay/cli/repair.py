@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -68,6 +67,7 @@ def retry(
     pace = per_second(rate)
     chosen = selection.filter_unless(
         ids,
+        journal=journal,
         source=source,
         route=route,
         destination=destination,
@@ -94,7 +94,7 @@ def retry(
     with writing(journal) as opened:
         done = change(found, opened.retry, total=len(found), verb="retry", rate=pace)
     with reading(journal) as reader:
-        waits = made_due.waits(reader, destinations, time.time())
+        waits = made_due.waits(reader, destinations, reader.now())
     left = "in flight, behind others in its lane, or changed meanwhile"
     report(done, len(found), "retried" if waits or not done else "retried: due now", left=left, waits=waits)
 
@@ -134,6 +134,7 @@ def cancel(
         raise UsageError(f"--state {state}: only what is pending or dead can be cancelled")
     chosen = selection.filter_unless(
         ids,
+        journal=journal,
         source=source,
         route=route,
         destination=destination,

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,6 +72,7 @@ def replay(
     pace = per_second(rate)
     chosen = selection.filter_unless(
         ids,
+        journal=journal,
         source=source,
         route=route,
         destination=destination,
@@ -93,13 +93,13 @@ def replay(
             _note_filtered(reader, ids, chosen, is_plain=configuration is None)
     announce(len(targets), verb="replay", dry_run=dry_run, yes=yes, by_filter=not ids)
     made_due = MadeDue()
-    planned = made_due.note(
-        replays.planned(one, now=time.time(), new_id=new_delivery_id, new_key=new_key) for one in targets
-    )
     with writing(journal) as opened:
+        planned = made_due.note(
+            replays.planned(one, now=opened.now(), new_id=new_delivery_id, new_key=new_key) for one in targets
+        )
         done = change(planned, opened.replay, total=len(targets), verb="replay", rate=pace)
     with reading(journal) as reader:
-        waits = made_due.waits(reader, destinations, time.time())
+        waits = made_due.waits(reader, destinations, reader.now())
     what = "planned anew" if waits or not done else "planned anew: due now"
     report(done, len(targets), what, left="the event was purged meanwhile", waits=waits)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from relay.cli import render
+from relay.cli.access import now_of
 from relay.cli.options import make_filter
 from relay.errors import UsageError
 from relay.model import Delivery, Event
@@ -29,14 +31,14 @@ def batches(items: Iterable[_T], size: int = BATCH) -> Iterator[list[_T]]:
         yield batch
 
 
-def filter_unless(ids: list[str] | None, **filters: str | None) -> Filter:
+def filter_unless(ids: list[str] | None, *, journal: str | None, **filters: str | None) -> Filter:
     """The filter, where there are no IDs; one of the two must say what is meant."""
     given = [name for name, value in filters.items() if value is not None]
     if ids and given:
         raise UsageError(f"IDs and filters (--{given[0]}) exclude each other")
     if not ids and not given:
         raise UsageError("say which: IDs, or filters such as --destination, --state dead or --since 2h")
-    return make_filter(**filters)
+    return make_filter(now=partial(now_of, journal), **filters)
 
 
 def refuse_unknown(ids: list[str]) -> None:

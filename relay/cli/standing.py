@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -45,7 +44,7 @@ def status(
     with reading(journal) as reader:
         refusal = reader.refusal()
         found = reader.status()
-        now = time.time()
+        now = reader.now()
         rates = reader.delivered_per_second(now)
     if as_json:
         render.document({"refusal": refusal, **_status_json(found, known, rates)})
@@ -210,7 +209,7 @@ def ledger(
     """
     destinations = file_destinations(config_path)
     with reading(journal) as reader:
-        found = reader.ledger(now=time.time(), destinations=destinations)
+        found = reader.ledger(now=reader.now(), destinations=destinations)
         losses = reader.losses()
     if as_json:
         render.document({**_ledger_json(found), "losses": _losses_json(losses)})

@@ -52,12 +52,12 @@ class Standings:
         result, verdict, name = tried.result, tried.verdict, gate.destination.name
         opening = gate.end_probe(delivery.id, used=uses_probe(result.outcome))
         opens = not verdict.pauses and gate.count(result.outcome, result.status)
-        held_until = gate.standing.held_until or 0.0
-        if verdict.holds_until is not None and verdict.holds_until > held_until:
+        # Whatever this process knows of holds and pauses, an operator may have ended them a moment ago.
+        if verdict.holds_until is not None:
             await self._change(
                 gate, self._journal.hold(name, until=verdict.holds_until, asked_at=tried.ended)
             )
-        if verdict.pauses and gate.standing.paused_at is None:
+        if verdict.pauses:
             reason = f"HTTP {result.status}"
             await self._change(gate, self._journal.pause(name, reason=reason, asked_at=tried.ended))
         policy = gate.breaker.policy

@@ -28,7 +28,7 @@ class Destinations(ABC):
         """Have the work done in the writer's turn; its result after the commit."""
 
     @abstractmethod
-    def _now(self) -> float:
+    def now(self) -> float:
         """The journal's time, in Unix seconds."""
 
     async def standings(self) -> Mapping[str, Standing]:
@@ -51,7 +51,7 @@ class Destinations(ABC):
         the last transaction: after a crash in between it is still paused.
         """
         at = await self._do(lambda tx: standing_of(tx.connection, name))
-        if holding.is_stopped(at, self._now()):
+        if holding.is_stopped(at, self.now()):
             await self._make_due(name)
         return await self._do(partial(holding.resume, name=name))
 
@@ -126,6 +126,6 @@ class Destinations(ABC):
                 return replace(found, released=released)
 
     async def _make_due(self, name: str) -> None:
-        since = self._now()
+        since = self.now()
         while await self._do(partial(holding.make_due, name=name, since=since)) >= holding.BATCH:
             pass

@@ -266,7 +266,7 @@ class Journal(Destinations):
         In batches, since a whole backlog may be parked; what lacks it still, and is parked again
         meanwhile, is left for the next time.
         """
-        before = self._now() + _CLOCKS_DIFFER
+        before = self.now() + _CLOCKS_DIFFER
         work = partial(claim.wake, before=before, limit=operate.BATCH)
         total = woken = await self._do(work)
         while woken == operate.BATCH:
@@ -377,7 +377,8 @@ class Journal(Destinations):
     async def _size(self) -> int:
         return await self._do(lambda tx: self._engine.size(tx.connection))
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """The time that the journal goes by, in Unix seconds."""
         return self._clock.now()
 
     async def _do(self, work: Callable[[Tx], T], *, keep: bool = False) -> T:

@@ -6,9 +6,15 @@ import pytest
 
 from relay.cli.options import make_filter, point_in_time
 from relay.errors import UsageError
+from relay.journal import Filter
 from relay.model import DeliveryState, EventState, Outcome
 
 NOW = 1_800_000_000.0
+
+
+def filtered(**values: str) -> Filter:
+    """The filter that is made of these values, at a given time."""
+    return make_filter(now=lambda: NOW, **values)
 
 
 @pytest.mark.parametrize(
@@ -35,10 +41,10 @@ def test_no_time_is_wrong_usage(text: str) -> None:
 
 def test_states_and_statuses_find_their_kind() -> None:
     """A state may be an event's or a delivery's; a status is a number or an outcome."""
-    assert make_filter(state="dead", status="503").state is DeliveryState.DEAD
-    assert make_filter(state="filtered").state is EventState.FILTERED
-    assert make_filter(status="503").status == 503
-    assert make_filter(status="timeout").outcome is Outcome.TIMEOUT
+    assert filtered(state="dead", status="503").state is DeliveryState.DEAD
+    assert filtered(state="filtered").state is EventState.FILTERED
+    assert filtered(status="503").status == 503
+    assert filtered(status="timeout").outcome is Outcome.TIMEOUT
 
 
 @pytest.mark.parametrize(
@@ -47,4 +53,4 @@ def test_states_and_statuses_find_their_kind() -> None:
 def test_what_no_filter_can_mean_is_refused(wrong: dict[str, str]) -> None:
     """Each refusal names the option."""
     with pytest.raises(UsageError, match=f"--{next(iter(wrong))}"):
-        make_filter(**wrong)
+        filtered(**wrong)
