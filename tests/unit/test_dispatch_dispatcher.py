@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +288,65 @@ async def test_a_pause_stops_the_clock_of_max_age(journal: Journal, tmp_path: Pa
         assert (outcome, decision) == (Outcome.HTTP_STATUS, Decision.RETRY)
         assert due_at == pytest.approx(now + 1800, abs=60)
         assert (await tried(Standing(name="one", paused_at=now - 5400)))[0] is Outcome.HTTP_STATUS
+
+
+async def test_an_attempt_asks_again_after_whatever_it_waited_for(journal: Journal, tmp_path: Path) -> None:
+    """The journal may be asked for earlier attempts before a request; a pause may come in between."""
+    configuration = loaded(tmp_path, "one")
+    async with running(journal, configuration, ok) as bench:
+        delivery = await bench.store(1, "one", owner=journal.node, fence=1, attempts=1)
+        gate = Gate(configuration.destinations["one"], Standing(name="one"), Share())
+        for answers, sent in (([False], 0), ([True, False], 0), ([True, True], 1)):
+            asked = iter(answers)
+            made = await bench.courier.attempt(event_of(1), delivery, gate, lambda: next(asked))  # noqa: B023
+            assert (made is not None, len(bench.sent)) == (bool(sent), sent)
+
+
+async def test_what_may_not_begin_any_more_is_given_back_unspent(journal: Journal, tmp_path: Path) -> None:
+    """It was born owned before a pause came; its slot is free, its number too, and it goes out at the end."""
+    async with running(journal, loaded(tmp_path, "one", more=", limits: {concurrency: 1}"), ok) as bench:
+        await until(partial(bench.dispatcher.reserve, "one"))
+        delivery = await bench.store(1, "one", owner=journal.node, fence=1, attempts=1)
+        paused = await journal.pause("one", reason="operator")
+        await until(lambda: bench.dispatcher.standing("one") == paused.standing)
+        await bench.dispatcher.run(event_of(1), (delivery,))
+        assert not bench.sent
+        assert not bench.dispatcher.held
+        await journal.resume("one")
+        await bench.pending()
+        assert bench.sent == ["one"]
+        assert await journal.outcomes(delivery.id) == [Outcome.DELIVERED]
+
+
+async def test_who_has_not_looked_for_long_begins_nothing(journal: Journal, tmp_path: Path) -> None:
+    """A process that was frozen begins nothing by what it knew before; it looks first."""
+    async with running(journal, loaded(tmp_path, "one"), ok) as bench:
+        follower = bench.dispatcher._follower
+        now = bench.clock.now()
+        assert follower.may_begin(now)
+        assert not follower.may_begin(now + 21)
+        await follower.look(tell=True)
+        assert follower.may_begin(bench.clock.now())
+
+
+async def test_a_429_is_held_where_a_resume_came_a_moment_ago(journal: Journal, tmp_path: Path) -> None:
+    """And a resume a moment after a 429 ends its hold, though no look lies between any of them."""
+    answers = iter([429, 429, 200, 200])
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(next(answers), headers={"retry-after": "3600"})
+
+    async with running(journal, loaded(tmp_path, "one"), answer) as bench:
+
+        def is_held() -> bool:
+            return bench.dispatcher.standing("one").held_until is not None
+
+        for number in (1, 2):
+            await bench.store(number, "one")
+            bench.dispatcher.wake("one")
+            await until(lambda: is_held() and not bench.dispatcher.held)
+            assert (await journal.standings())["one"].held_until is not None
+            assert len(bench.sent) == number
+            await journal.resume("one")
+            await until(lambda: not is_held() or len(bench.sent) > number)  # noqa: B023 - awaited here
+        await bench.pending()
