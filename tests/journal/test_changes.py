@@ -17,8 +17,8 @@ from relay.dispatch import follower
 from relay.journal import Reader, StateChange
 from relay.model import Delivery
 from tests.journal.making import opened
-from tests.journal.test_dispatchers import Downstream, all_done, node
-from tests.unit.test_dispatch_dispatcher import Bench, event_of, loaded
+from tests.journal.test_dispatchers import Downstream, accept, all_done, node
+from tests.unit.test_dispatch_dispatcher import Bench, loaded
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -98,20 +98,12 @@ async def test_nothing_begins_after_a_pause_was_answered(
     stored: list[str] = []
     has_ended = False
 
-    async def accept(bench: Bench) -> None:
-        is_born = bench.dispatcher.reserve("one")
-        owned = {"owner": bench.journal.node, "fence": 1, "attempts": 1} if is_born else {}
-        number = next(numbers)
-        delivery = await bench.store(number, "one", **owned)
-        stored.append(delivery.id)
-        if is_born:
-            await bench.dispatcher.run(event_of(number), (delivery,))
-        else:
-            bench.dispatcher.nudge("one")
+    async def store(bench: Bench) -> None:
+        stored.append((await accept(bench, next(numbers))).id)
 
     async def feed(bench: Bench) -> None:
         while not has_ended:
-            await asyncio.gather(accept(bench), asyncio.sleep(0.01))
+            await asyncio.gather(store(bench), asyncio.sleep(0.01))
 
     async with (
         node(engine, configuration, downstream.take) as first,

@@ -305,7 +305,7 @@ async def test_an_attempt_asks_again_after_whatever_it_waited_for(journal: Journ
 async def test_what_may_not_begin_any_more_is_given_back_unspent(journal: Journal, tmp_path: Path) -> None:
     """It was born owned before a pause came; its slot is free, its number too, and it goes out at the end."""
     async with running(journal, loaded(tmp_path, "one", more=", limits: {concurrency: 1}"), ok) as bench:
-        await until(partial(bench.dispatcher.reserve, "one"))
+        await until(partial(bench.dispatcher.reserve, "one", f"dlv_{1:032x}", event_of(1)))
         delivery = await bench.store(1, "one", owner=journal.node, fence=1, attempts=1)
         paused = await journal.pause("one", reason="operator")
         await until(lambda: bench.dispatcher.standing("one") == paused.standing)
