@@ -14,7 +14,7 @@ from relay.journal import file_in_use, schema, tables
 from relay.journal.engine import words_of
 from relay.journal.file_lease import living
 from relay.journal.files import beside
-from relay.journal.mark import read_mark
+from relay.journal.mark import Mark, read_mark
 from relay.journal.open_files import saved_copies
 from relay.journal.sqlite import SqliteEngine, last_seqs, make_engine
 from relay.journal.sqlite_view import SqliteView
@@ -87,6 +87,8 @@ def check(path: Path, *, to_write: bool = False) -> int:
     _refuse_unreadable(path)
     if path.stat().st_size == 0:
         raise _lost(path, "is empty")
+    # Read before the file is: who serves it stores more and marks that meanwhile.
+    mark = read_mark(beside(path, ".mark"))
     engine = make_engine(path, readonly=True)
     try:
         with engine.connect() as connection:
@@ -99,7 +101,8 @@ def check(path: Path, *, to_write: bool = False) -> int:
     finally:
         engine.dispose()
     tables.refuse_newer(path, facts)
-    _refuse_behind(path, facts["id"], seqs)
+    if mark is not None:
+        _refuse_behind(path, mark, facts["id"], seqs)
     if to_write and file_in_use.is_another(facts, path):
         raise MayLack(
             facts["id"],
@@ -110,11 +113,8 @@ def check(path: Path, *, to_write: bool = False) -> int:
     return int(facts["version"])
 
 
-def _refuse_behind(path: Path, journal: str, seqs: tuple[int, int]) -> None:
+def _refuse_behind(path: Path, mark: Mark, journal: str, seqs: tuple[int, int]) -> None:
     """Refuse a file that is another than its mark knows, or holds less."""
-    mark = read_mark(beside(path, ".mark"))
-    if mark is None:
-        return
     if journal != mark.journal:
         raise _lost(path, f"is another journal ({journal}) than the one that was here ({mark.journal})")
     if seqs[0] < mark.event_seq or seqs[1] < mark.delivery_seq:
