@@ -12,6 +12,7 @@
         │   ├── JournalUnreadable  it cannot be read now, whatever it takes; its writer knows nothing of that
         │   └── InternalFault  a bug of Relay's own kept this from being written (503); it is reported
         ├── JournalRefused     this journal must not be used: gone, cut, damaged or too new (exit code 2)
+        │   └── MayLack        it is sound, and a copy or an older file, so that events may be missing
         └── RowRefused         the engine refuses this one row; its neighbours in the batch are stored
 
 What reaches a user says what is wrong, where, and what to do. An HTTP failure of a downstream is
@@ -94,6 +95,16 @@ class InternalFault(JournalUnavailable):
 
 class JournalRefused(JournalError):
     """The journal must not be used as it is; the text says why and what to do."""
+
+
+class MayLack(JournalRefused):
+    """A journal that is sound and may lack events; `journal_id` names it where an operator accepts that."""
+
+    def __init__(self, journal_id: str, why: str) -> None:
+        super().__init__(
+            f"{why}; or, if what it lacks may be lost, run `relay journal accept-loss {journal_id}`"
+        )
+        self.journal_id = journal_id
 
 
 class RowRefused(JournalError):

@@ -11,7 +11,6 @@ from relay.journal import DestinationStatus, SourceStatus, Status
 
 ProblemKind = Literal[
     "journal_away",
-    "disk_low",
     "clocks_differ",
     "public_url_unset",
     "signatures_failing",
@@ -91,7 +90,6 @@ class Seen:
     status: Status
     configuration: Configuration | None = None
     refusal: str | None = None
-    disk: Disk | None = None
     public_url: str | None = None
 
 
@@ -115,12 +113,6 @@ def _journal(seen: Seen) -> Iterator[Problem]:
             kind="journal_away",
             text=f"the journal takes no events: {seen.refusal}",
             advice="until then senders are answered 503, and must send again",
-        )
-    if seen.disk is not None and is_low(seen.disk):
-        yield Problem(
-            kind="disk_low",
-            text=f"{seen.disk.free >> 20:,} MiB of {seen.disk.total >> 20:,} MiB are free at the journal",
-            advice="make room, or keep less (`retention`); with 32 MiB left no event is taken",
         )
 
 
@@ -198,7 +190,7 @@ def _refusing(sources: Iterable[SourceStatus], now: float) -> Iterator[Problem]:
             about=one.name,
             since=one.last_at,
             count=one.rejected,
-            text=f"its requests are refused, and {valid}; refused in all: {one.rejected:,}",
+            text=f"its last request was refused, and {valid}; refused in all: {one.rejected:,}",
             advice="the log has the reason of each (`event.rejected`); where the secret is wrong, mend"
             " `verify` and `relay reload`, and let the provider send again",
         )
@@ -212,8 +204,8 @@ def _unset_url(configuration: Configuration, public_url: str | None) -> Iterator
             yield Problem(
                 kind="public_url_unset",
                 about=name,
-                text=f"{source.scheme.name} signs the URL that it posts to, and RELAY_PUBLIC_URL is not set:"
-                " behind a proxy that ends TLS or changes the host, every signature is refused",
+                text=f"{source.scheme.name} signs the URL that it posts to, and RELAY_PUBLIC_URL is not set"
+                " in this shell: behind a proxy that ends TLS or changes the host, all signatures are wrong",
                 advice="set RELAY_PUBLIC_URL to the address that the provider was given, where `relay serve`"
                 " runs and here",
             )

@@ -53,12 +53,12 @@ class Contents:
             yield Line(clean(line.removesuffix("\r").expandtabs()), depth=depth)
         rest = len(text) - len("\n".join(cut))
         if rest:
-            yield Line(f"… and {rest:,} characters more: whole in a pipe, or with --json", depth, "dim")
+            yield Line(f"… and {rest:,} more characters; a pipe or --json shows all", depth, "dim")
 
     def _binary(self, body: bytes, depth: int) -> Iterator[Line]:
         if not self.whole:
             yield Line(
-                f"({size(len(body))} that are no text: in base64 in a pipe, or with --json)", depth, "dim"
+                f"({size(len(body))} of binary data; a pipe or --json shows it in base64)", depth, "dim"
             )
             return
         yield Line("(no text; in base64)", depth=depth, style="dim")

@@ -44,14 +44,14 @@ def doctor(
 
     settings = load_settings(journal=journal, config=config_path)
     looked_at = _Looked.at(settings, config_path)
-    found = looked_at.problems()
+    found, now = looked_at.problems()
     findings = [*examine(settings.journal), *looked_at.disk(), *looked_at.file()]
     well = not found and all(one.ok for one in findings)
     if as_json:
         told = [{**asdict(one), "subject": "", "since": None, "count": None} for one in findings]
         render.document({"ok": well, "findings": told + [_problem_json(one) for one in found]})
     else:
-        _show(findings, found)
+        _show(findings, found, now)
     if not well:
         raise typer.Exit(1)
 
@@ -68,8 +68,7 @@ def _problem_json(one: Problem) -> dict[str, object]:
     }
 
 
-def _show(findings: Sequence[Finding], found: Sequence[Problem]) -> None:
-    now = time.time()
+def _show(findings: Sequence[Finding], found: Sequence[Problem], now: float) -> None:
     rows = [("yes" if one.ok else "no", one.about, one.says) for one in findings]
     rows += [("no", one.kind, _sentence(one, now)) for one in found]
     render.table((Column("WELL", styled=True), Column("ABOUT"), Column("FOUND", wraps=True)), rows)
@@ -111,13 +110,17 @@ class _Looked:
         except ConfigError as error:
             return cls(settings, asked_for, None, str(error))
 
-    def problems(self) -> list[Problem]:
-        """What is wrong with destinations, sources and the taking of events; none where it cannot be read."""
+    def problems(self) -> tuple[list[Problem], float]:
+        """What is wrong with destinations, sources and the taking of events, and the journal's time.
+
+        None where it cannot be read.
+        """
         from relay.journal import Reader
         from relay.problems import Seen, problems
 
         try:
             with Reader.open(self.settings.journal) as reader:
+                now = reader.now()
                 seen = Seen(
                     status=reader.status(),
                     configuration=self.configuration,
@@ -125,8 +128,8 @@ class _Looked:
                     public_url=self.settings.public_url,
                 )
         except JournalError:  # told by the findings about the journal
-            return []
-        return problems(seen, now=time.time())
+            return [], time.time()
+        return problems(seen, now=now), now
 
     def disk(self) -> Iterator[Finding]:
         """How much room there is for the journal."""
@@ -153,7 +156,7 @@ class _Looked:
         if self.mistakes is not None:
             first, *others = self.mistakes.splitlines()
             more = f" (and {counted(len(others), 'line')} more)" if others else ""
-            do = "`relay check` tells all its mistakes"
+            do = "`relay check` lists all its mistakes"
             yield Finding(about="file", ok=False, says=f"{first}{more}", do=do)
         elif configuration is None:
             yield Finding(about="file", ok=True, says=f"none at {path}: no destination was looked at")

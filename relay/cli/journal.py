@@ -30,7 +30,7 @@ _EVERY = 5.0
 """Seconds between two lines about the same table."""
 
 commands = typer.Typer(
-    help="Upgrade a journal, remove what is old, move it to PostgreSQL, accept what it lost.",
+    help="Upgrade, purge or move a journal; accept a loss.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -135,7 +135,7 @@ def copy(
         typer.echo(f"{name}: {after:,} of {before:,}")
     if copied.skipped:
         keys = counted(copied.skipped, "dedup key")
-        typer.echo(f"left out: {keys} that stood there twice, whole and as a hash")
+        typer.echo(f"left out: {keys} stored twice, as text and as a hash")
     show_ledger(copied.after)
     if not copied.same:
         render.note("THE BOOKS OF THE TWO JOURNALS DO NOT AGREE: the new one stays closed, nothing is lost")
@@ -150,11 +150,10 @@ def accept_loss(
     yes: YesOption = False,
     journal: JournalOption = None,
 ) -> None:
-    """Say that it is known what a journal has lost.
+    """Accept what a journal has lost.
 
-    A database that was put back to an earlier state: `doctor`, `status`, `ledger` and the alert speak of the
-    loss no more. A file that `serve` refuses since it may lack events: it is served as it is. Nothing comes
-    back by this command.
+    For a database that was put back: `doctor`, `status`, `ledger` and the alert no longer report the loss.
+    For a file that `serve` refuses: `serve` takes it as it is. Nothing comes back.
     """
     from relay.journal import accept_file, doubt_of
 
@@ -162,10 +161,11 @@ def accept_loss(
     doubt = doubt_of(url)
     if doubt is not None:
         render.note(str(doubt))
-        _ask(yes=yes)
-        if not accept_file(url, loss):
+        if doubt.journal_id != loss:
             render.note(f"this journal is not {loss}")
             raise typer.Exit(1)
+        _ask(yes=yes)
+        accept_file(url)
         typer.echo("accepted: the file is served as it is")
         return
     with reading(journal) as reader:

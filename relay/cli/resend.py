@@ -109,7 +109,7 @@ def _note_filtered(reader: Reader, ids: list[str] | None, chosen: Filter, *, is_
     found = _events_by_id(reader, ids) if ids else reader.events(chosen, limit=1)
     if any(event.state is EventState.FILTERED for event in found):
         render.note(
-            "what was filtered went nowhere, so that there is nothing to repeat: --reroute sends it by"
+            "a filtered event went nowhere, so there is nothing to repeat: --reroute sends it by"
             " today's routes, --to DEST to one destination"
             if is_plain
             else "no route of today's file takes it (`relay explain`): --to DEST sends it to one destination"

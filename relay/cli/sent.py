@@ -72,8 +72,7 @@ class Requests:
         body = None if rendered is None else rendered.body
         if delivery.transform and rendered is None:
             return Request(remark=_unrendered(delivery), is_rendered=False)
-        if rendered is not None and self._has_variables(delivery.route):
-            remark = "its transform has ${VARIABLES}: their values are in what it made, which is not shown"
+        if rendered is not None and (remark := self._keeps_back(delivery.route)):
             return Request(remark=remark, is_rendered=False)
         name = delivery.destination
         destination = None if self.configuration is None else self.configuration.destinations.get(name)
@@ -86,10 +85,14 @@ class Requests:
             case _:
                 return Request(headers=headers, body=body, remark="it goes out as an email or a task")
 
-    def _has_variables(self, route: str) -> bool:
-        """Whether values of the environment are in what a route's transform makes."""
-        named = (one for one in self.written.get("routes", ()) if one["name"] == route)
-        return any("${" in str(one.get("transform", "")) for one in named)
+    def _keeps_back(self, route: str) -> str | None:
+        """Why what a route's transform made is not shown: it may hold secrets of the environment."""
+        named = [str(one.get("transform", "")) for one in self._named(route)]
+        if not named:
+            return "its route is not in the file: what its transform made may hold secrets, and is not shown"
+        if any("${" in one for one in named):
+            return "its transform has ${VARIABLES}: their values are in what it made, which is not shown"
+        return None
 
     def _http(self, event: Event, delivery: Delivery, http: Http, body: bytes | None) -> Request:
         from relay.egress import outbound_headers
@@ -110,10 +113,24 @@ class Requests:
         return Request(
             method=http.method or event.method,
             url=self._url(event, http, str(written["url"])),
-            headers=tuple(one for one in headers if one[0] != b"traceparent"),
+            headers=tuple(self._shown(one, delivery) for one in headers if one[0] != b"traceparent"),
             body=body,
             remark=f"each attempt adds {' and '.join(added)}" if added else None,
         )
+
+    def _shown(self, header: tuple[bytes, bytes], delivery: Delivery) -> tuple[bytes, bytes]:
+        """A header, masked where its route's transform writes it and its name is that of a secret."""
+        from relay.config import MASK, is_secret_header
+
+        name = header[0].decode("latin-1")
+        transforms = [one.get("transform") or {} for one in self._named(delivery.route)]
+        written = {str(key).lower() for one in transforms for key in one.get("headers", {})}
+        is_hidden = delivery.rendered is not None and name.lower() in written and is_secret_header(name)
+        return (header[0], MASK.encode()) if is_hidden else header
+
+    def _named(self, route: str) -> list[dict[str, Any]]:
+        """The routes of a name, as the file has them."""
+        return [one for one in self.written.get("routes", ()) if one["name"] == route]
 
     def _url(self, event: Event, http: Http, written: str) -> str:
         """The URL with its holes filled; with the holes, where one cannot be filled."""

@@ -76,8 +76,8 @@ def check(
 ) -> None:
     """Validate the configuration.
 
-    A warning is of what is valid, and most likely not meant: a source without a route, a destination
-    that no route names. The exit code is 0 all the same, without --strict.
+    A warning names something valid that is probably a mistake: a source without a route, a destination
+    that no route names. Warnings do not change the exit code, except with --strict.
 
     With --against-journal it also runs the last stored events through the file, and prints what would go
     elsewhere than before. Whatever it finds there, the exit code is 0.

@@ -38,14 +38,17 @@ def all_have_taken(reader: Reader, change: int) -> bool:
         time.sleep(_LOOK)
     for one in nodes:
         if not one.answers:
-            render.note(f"{_name(one)} is an older Relay ({clean(one.version)}), which does not say when")
+            render.note(
+                f"{_name(one)} runs an older Relay ({clean(one.version)}), which does not report whether it"
+                " has taken the change"
+            )
     for one in behind:
         until = _blind_from(one, began)
         render.note(
-            f"{_name(one)} has not taken it, and may still begin attempts until {moment(until)}"
+            f"{_name(one)} has not taken the change, and may still begin attempts until {moment(until)}"
             f" ({relative(until, now)})"
         )
-    return not behind
+    return not behind and all(one.answers for one in nodes)
 
 
 def _may_begin(one: NodeStatus, change: int, *, began: float, now: float) -> bool:

@@ -79,8 +79,8 @@ def kept_back(standing: Standing | None, now: float) -> str | None:
     if standing.opened_at is not None:
         at = "" if standing.probe_at is None else f" {relative(standing.probe_at, now)}"
         return (
-            f"its breaker is open since {moment(standing.opened_at)}: one is tried{at},"
-            " the others go out once one is delivered"
+            f"its breaker is open since {moment(standing.opened_at)}: one delivery is tried{at};"
+            " the others go out after one succeeds"
         )
     if standing.held_until is not None and standing.held_until > now:
         return (

@@ -1,6 +1,7 @@
 """The YAML file and the RELAY_ environment, as frozen values; every mistake in one report."""
 
 from relay.config.load import json_schema, load, resolved, schema_text, starter
+from relay.config.masks import MASK, is_secret_header
 from relay.config.model import (
     AlertRule,
     ApiKeyAuth,
@@ -26,6 +27,7 @@ from relay.config.report import Mistake, Place, describe
 from relay.config.settings import Settings
 
 __all__ = [
+    "MASK",
     "AlertRule",
     "ApiKeyAuth",
     "Auth",
@@ -49,6 +51,7 @@ __all__ = [
     "Success",
     "Timeout",
     "describe",
+    "is_secret_header",
     "json_schema",
     "load",
     "resolved",

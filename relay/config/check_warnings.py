@@ -11,8 +11,9 @@ from relay.config.nodes import Entry, Interpolated, Items, Leaf, Node, Table, le
 from relay.config.report import Report
 
 # `$NAME`, `$(NAME)`, also where a password stands in a URL: other programs would fill it in.
-_BARE: Final = re.compile(r"\$(?:[A-Za-z_]\w*|\([A-Za-z_]\w*\))", re.ASCII)
-_BARE_PASSWORD: Final = re.compile(rf"[a-z+]+://[^/@\s]*:{_BARE.pattern}@[^@]*", re.ASCII | re.IGNORECASE)
+# In capitals, as variables are written: `$pageview` may be a name of somebody's own.
+_BARE: Final = re.compile(r"\$(?:[A-Z_][A-Z0-9_]*|\([A-Z_][A-Z0-9_]*\))", re.ASCII)
+_BARE_PASSWORD: Final = re.compile(rf"[A-Za-z+]+://[^/@\s]*:{_BARE.pattern}@[^@]*", re.ASCII)
 _TWICE: Final = re.compile(r"(bearer|basic) ", re.IGNORECASE)
 
 
@@ -59,7 +60,7 @@ def _check_bare(path: str, leaf: Leaf, report: Report) -> None:
     if not isinstance(value, str) or isinstance(value, Interpolated):
         return
     if _BARE.fullmatch(value) or _BARE_PASSWORD.fullmatch(value):
-        text = "a dollar sign alone fills nothing in, and this is taken as it stands: write ${NAME}"
+        text = "`$NAME` is not replaced by a variable: write ${NAME}"
         report.warn(leaf.place, text, key=path)
 
 
@@ -69,7 +70,7 @@ def _check_token(node: Node, keys: Iterable[str], path: str, report: Report) -> 
     for key in keys if kind == "bearer" else ():
         for at, leaf in leaves(_within(node, key), f"{path}.{key}"):
             if isinstance(leaf.value, str) and _TWICE.match(leaf.value):
-                text = "the header has `Bearer` before the token already: write the token alone"
+                text = "Relay adds `Bearer` itself: write only the token"
                 report.warn(leaf.place, text, key=at)
 
 

@@ -50,6 +50,11 @@ def shown(document: Document) -> dict[str, Any]:
     return {name: section for name, section in sections.items() if section}
 
 
+def is_secret_header(name: str) -> bool:
+    """Whether the value of a header that a file writes out may be a secret, by its name."""
+    return _SECRET_HEADER.search(name) is not None
+
+
 def _with_name(node: Node) -> Any:
     found = _masked(node)
     return {"name": route_name(node, written=True), **found} if isinstance(node, Table) else found
@@ -66,7 +71,7 @@ def _masked(node: Node, within: str = "") -> Any:
 
 
 def _value(within: str, key: str, entry: Entry) -> Any:
-    secret = key in _SECRETS.get(within, ()) or (within == "headers" and _SECRET_HEADER.search(key))
+    secret = key in _SECRETS.get(within, ()) or (within == "headers" and is_secret_header(key))
     if secret:
         return _hidden(entry.node)
     if within == "headers" and isinstance(entry.node, Leaf) and isinstance(entry.node.value, Interpolated):

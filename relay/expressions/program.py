@@ -87,12 +87,15 @@ class Program:
     def _explain(self, error: BaseException, variables: dict[str, Any]) -> str:
         """Say what was missing or of which type, in terms of the names that the program has."""
         if isinstance(error, KeyError):
-            key = str(error.args[0]).strip("'")[:_SHOWN]
+            key = str(error.args[0]).strip("'")
             missing = [path for path, value in self._named(variables) if value is _MISSING]
             ends = (f".{key}", f'["{key}"]')
-            return f"missing: {next((path for path in missing if path.endswith(ends)), repr(key))}"
+            # Masked before it is cut: a part of a value is found no more.
+            shown = repr(self.hidden.text(key)[:_SHOWN])
+            return f"missing: {next((path for path in missing if path.endswith(ends)), shown)}"
         # Only the first line, and none of what a sender may have put in it to colour a terminal.
-        text = str(error).split(". CEL does not", 1)[0].split(". Check", 1)[0].split("\n", 1)[0][:_SHOWN]
+        text = str(error).split(". CEL does not", 1)[0].split(". Check", 1)[0].split("\n", 1)[0]
+        text = self.hidden.text(text)[:_SHOWN]
         text = "".join(one if one.isprintable() else "?" for one in text)
         if not text.startswith(_GENERIC) and not isinstance(error, TypeError):
             return text

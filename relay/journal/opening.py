@@ -9,7 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from relay.errors import JournalRefused
+from relay.errors import JournalRefused, MayLack
 from relay.journal.engine import Engine, View
 
 _POSTGRES = ("postgresql:", "postgres:", "postgresql+psycopg:")
@@ -51,7 +51,7 @@ def upgrade(url: str) -> tuple[int | None, int]:
     return upgrade_file(database_path(url))
 
 
-def doubt_of(url: str) -> JournalRefused | None:
+def doubt_of(url: str) -> MayLack | None:
     """Why a file is not served, where that is because it may lack events; None for a database."""
     if is_postgres(url):
         return None
@@ -60,18 +60,11 @@ def doubt_of(url: str) -> JournalRefused | None:
     return sqlite_opening.doubt_of(database_path(url))
 
 
-def accept_file(url: str, journal_id: str) -> bool:
-    """Have the file of this journal served as it is; False where that is not in doubt, or it is another."""
-    if is_postgres(url):
-        return False
+def accept_file(url: str) -> None:
+    """Have a journal's file served as it is, whatever it may lack."""
     from relay.journal import sqlite_opening
 
-    path = database_path(url)
-    doubt = sqlite_opening.doubt_of(path)
-    if doubt is None or doubt.journal_id != journal_id:
-        return False
-    sqlite_opening.accept_file(path)
-    return True
+    sqlite_opening.accept_file(database_path(url))
 
 
 def database_path(url: str) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from relay.errors import JournalRefused
+from relay.errors import JournalRefused, MayLack
 from relay.journal import file_in_use, schema, tables
 from relay.journal.engine import words_of
 from relay.journal.file_lease import living
@@ -20,16 +20,6 @@ from relay.journal.sqlite import SqliteEngine, last_seqs, make_engine
 from relay.journal.sqlite_view import SqliteView
 
 _FAULTS = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, tables.NoJournal)
-
-
-class MayLack(JournalRefused):
-    """A journal that is sound and may lack events; `journal_id` names it where an operator accepts that."""
-
-    def __init__(self, journal_id: str, why: str) -> None:
-        super().__init__(
-            f"{why}; or, if what it lacks may be lost, run `relay journal accept-loss {journal_id}`"
-        )
-        self.journal_id = journal_id
 
 
 def open_file(path: Path, *, create: bool) -> SqliteEngine:

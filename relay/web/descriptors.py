@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 
 _SHARE = 8
 _MOST = 256
@@ -12,4 +13,6 @@ _MOST = 256
 def crowded_from() -> int:
     """The number of a connection's descriptor from which on it gets 503: the rest is needed elsewhere."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return sys.maxsize
     return most - min(_MOST, most // _SHARE)

@@ -184,9 +184,9 @@ async def test_a_journal_that_was_moved_says_where_to(engine: str) -> None:
 @only("sqlite", "a server watches its own disk")
 def test_a_disk_without_room_is_told(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left is kept for outcomes."""
-    from relay.journal import sqlite  # noqa: PLC0415 - see its front door
+    from relay.journal import sqlite_view  # noqa: PLC0415 - see its front door
 
-    monkeypatch.setattr(sqlite, "RESERVE", 1 << 60)
+    monkeypatch.setattr(sqlite_view, "RESERVE", 1 << 60)
     with opened(engine, serving=False), Reader.open(engine) as reader:
         assert "make room" in str(reader.refusal())
 

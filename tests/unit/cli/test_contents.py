@@ -29,6 +29,7 @@ destinations:
 routes:
   - {source: in, to: api, transform: {json: {n: "{{ body.id }}"}}}
   - {source: in, to: mail}
+  - {name: written, source: in, to: mail, transform: {text: "1", headers: {X-Api-Key: "written"}}}
   - {name: keyed, source: in, to: mail, transform: {json: {n: "{{ body.id }}", key: "${TOKEN}"}}}
 """
 
@@ -104,6 +105,18 @@ def test_what_has_a_variable_in_it_is_not_shown(requests: Requests) -> None:
     text = told(requests, replace(DELIVERY, route="keyed", rendered=made))
     assert "its transform has ${VARIABLES}" in text
     assert SECRET not in text
+    left = told(requests, replace(DELIVERY, route="renamed", rendered=made))
+    assert "its route is not in the file" in left
+    assert SECRET not in left
+
+
+def test_a_secret_that_a_transform_writes_out_is_masked(requests: Requests) -> None:
+    """By the name of its header, as `check --resolved` has it; what the event itself brought is shown."""
+    headers = ((b"x-api-key", SECRET.encode()), (b"x-token-id", b"7"))
+    text = told(requests, replace(DELIVERY, route="written", rendered=Rendered(headers=headers, body=b"1")))
+    assert SECRET not in text
+    assert "x-api-key: **********" in text
+    assert "x-token-id: 7" in text
 
 
 def test_what_goes_out_as_it_came_says_so(requests: Requests) -> None:
@@ -141,7 +154,7 @@ def test_a_terminal_shows_the_beginning_of_a_long_body(body: str) -> None:
     text = [line.text for line in ALL.lines((), body.encode(), depth=0)]
     shown = "\n".join(text[:-1])
     assert body.startswith(shown)
-    assert f"and {len(body) - len(shown):,} characters more" in text[-1]
+    assert f"and {len(body) - len(shown):,} more characters" in text[-1]
     whole = [line.text for line in replace(ALL, whole=True).lines((), body.encode(), depth=0)]
     assert "\n".join(whole) == body
 
@@ -150,7 +163,7 @@ def test_bytes_are_shown_in_base64() -> None:
     """Whole in a pipe, by their number alone on a terminal; JSON has them in either case."""
     body = b"\x89PNG\0" + bytes(200)
     (line,) = ALL.lines((), body, depth=0)
-    assert line.text == "(205 B that are no text: in base64 in a pipe, or with --json)"
+    assert line.text == "(205 B of binary data; a pipe or --json shows it in base64)"
     _, *encoded = replace(ALL, whole=True).lines((), body, depth=0)
     assert base64.b64decode("".join(one.text for one in encoded)) == body
     assert body_json(b"\xff") == {"body": "/w==", "body_encoding": "base64"}

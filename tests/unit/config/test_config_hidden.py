@@ -89,6 +89,18 @@ routes:
             ask(VIEW)
 
 
+def test_a_long_value_is_masked_before_the_message_is_cut(load: Load) -> None:
+    """A part of it would be found no more."""
+    order = """destinations: {d: {url: "https://h/", order: "body['${LONG}'].x"}}
+routes: [{source: a, to: d}]
+"""
+    key = load(HEAD + order, ENVIRON | {"LONG": "canary" * 60}).destinations["d"].order
+    assert key is not None
+    with pytest.raises(ExpressionError) as raised:
+        key.lane(VIEW)
+    assert "canary" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "source",
     [

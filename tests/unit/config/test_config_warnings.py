@@ -11,8 +11,8 @@ from tests.unit.config.conftest import Load, Mistakes
 
 NO_ROUTE = "no route has this source: its events are stored as filtered (`no_route`), and go nowhere"
 NO_LEAD = "no route and no alert leads here"
-ALONE = "a dollar sign alone fills nothing in, and this is taken as it stands: write ${NAME}"
-TWICE = "the header has `Bearer` before the token already: write the token alone"
+ALONE = "`$NAME` is not replaced by a variable: write ${NAME}"
+TWICE = "Relay adds `Bearer` itself: write only the token"
 
 
 def warnings(load: Load, tmp_path: Path, text: str, **options: object) -> list[str]:
