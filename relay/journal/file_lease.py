@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from relay.clock import uptime
-from relay.journal import nodes
+from relay.journal import file_in_use, nodes
 from relay.journal.files import Life, beside, is_alive
 from relay.journal.schema import node as _node
 from relay.journal.tx import Tx
@@ -46,6 +46,8 @@ class FileLease:
         self._began_at, self._clock = now, now - uptime()
         if self._node is not None:
             nodes.register(connection, node=self._node, now=now, clock=self._clock)
+            # A command that ended just now found nobody, and took the file for whole.
+            file_in_use.note(connection, self._path)
 
     def is_due(self, now: float) -> bool:  # noqa: ARG002 - see Lease
         """Whether the file is at its path no more; looks once a second."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from relay.errors import JournalUnavailable
 from relay.journal.tx import Tx
-from relay.journal.values import Claim, Entry, Receipt, Settlement
+from relay.journal.values import Claim, Entry, Probe, Receipt, Settlement
 from relay.model import Delivery
 
 Work = Entry | Settlement | Callable[[Tx], Any]
@@ -52,7 +52,8 @@ def owned_by(work: Work, result: Any) -> list[Delivery]:
     """The deliveries that a caller owns by the result of its job."""
     if isinstance(result, Receipt) and isinstance(work, Entry) and result.kind == "stored":
         return [delivery for delivery in work.deliveries if delivery.owner is not None]
-    return [one.delivery for one in result if isinstance(one, Claim)] if isinstance(result, list) else []
+    claims = result.claims if isinstance(result, Probe) else result if isinstance(result, list) else ()
+    return [one.delivery for one in claims if isinstance(one, Claim)]
 
 
 def rank(job: Job) -> tuple[int, str, str]:

@@ -236,8 +236,9 @@ class Writer:
         ends: Ends = []
         if self._low is not None:
             ends = [(job, JournalUnavailable(self._low)) for job in jobs if isinstance(job.work, Entry)]
-            jobs = [job for job in jobs if not isinstance(job.work, Entry)]
-        return ends + self._commit(self._kept_and_due() + jobs)
+            jobs[:] = [job for job in jobs if not isinstance(job.work, Entry)]
+        jobs[:0] = self._kept_and_due()  # into the list of the turn, which is refused where this raises
+        return ends + self._commit(jobs)
 
     def _kept_and_due(self) -> list[Job]:
         now, kept = time.monotonic(), self._kept

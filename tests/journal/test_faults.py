@@ -137,11 +137,11 @@ async def test_the_end_of_an_attempt_waits_for_a_journal_that_refuses_it(
     entry = make_entry("billing", owner=journal.node)
     await journal.append(entry)
     with renamed(engine, "attempt"):
-        settling = asyncio.create_task(journal.settle(make_settlement(entry.deliveries[0])))
+        ending = asyncio.create_task(journal.settle(make_settlement(entry.deliveries[0])))
         async with asyncio.timeout(10):
             while journal.available:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
-    assert (await settling).done
+    assert (await ending).done
     assert len(reader.attempts_of(entry.deliveries[0].id)) == 1
     assert (len(hooks.troubles), hooks.bugs) == (1, [])
 
@@ -242,6 +242,25 @@ async def test_no_error_of_a_turn_ends_the_thread_that_writes(
                 await asyncio.sleep(0.01)
     await recovery(journal)
     await journal.append(make_entry("billing"))
+
+
+@pytest.mark.parametrize("method", ["is_due", "kept"])
+async def test_what_is_kept_outlives_whatever_a_turn_meets(
+    journal: Journal, hooks: Told, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The end of an attempt is written once that has passed; whoever waits for it is not left behind."""
+    entry = make_entry("billing", owner=journal.node)
+    await journal.append(entry)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal._lease, method, broken)
+        ending = asyncio.create_task(journal.settle(make_settlement(entry.deliveries[0])))
+        async with asyncio.timeout(20):
+            while len(hooks.bugs) < 3:
+                with contextlib.suppress(JournalUnavailable):
+                    await journal._do(lambda _: None)
+                await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        assert (await ending).done
 
 
 async def test_a_thread_that_is_dead_is_told_and_takes_nothing(engine: str) -> None:
