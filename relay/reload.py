@@ -82,7 +82,7 @@ class Reloader:
         async with self._turn:
             # Read before the file is: whoever asks from now on is answered by the next turn.
             with contextlib.suppress(JournalUnavailable):
-                self._seen = max(self._seen, await self._journal.reload_number())
+                self._seen = await self._journal.reload_number()
             try:
                 found = await asyncio.to_thread(load, self._path)
             except ConfigError as error:
@@ -105,7 +105,8 @@ class Reloader:
 
     async def follow(self) -> None:
         """Answer a request in the journal, and write down what could not be written at once."""
-        if await self._journal.reload_number() > self._seen:
+        # Another number, not a larger one: a database may have been put back to an earlier state.
+        if await self._journal.reload_number() != self._seen:
             await self.reload()
         elif self._untold:
             await self._tell()

@@ -11,7 +11,7 @@ from relay.clock import Clock
 from relay.config import Configuration, Destination, Source
 from relay.dispatch.gate import Gate
 from relay.egress import Egress, Parcel, Result
-from relay.errors import ExpressionError, RelayError
+from relay.errors import ExpressionError, JournalUnavailable, RelayError
 from relay.expressions import View
 from relay.journal import Journal, Settlement
 from relay.limits import reached_out
@@ -104,6 +104,8 @@ class Courier:
                 result = Result(outcome=Outcome.TRANSFORM_ERROR, error=str(error))
             except TransformMissing:
                 raise
+            except JournalUnavailable:  # before anything was sent
+                return None
             except Exception as error:  # noqa: BLE001 - a bug here is retried like a failure there
                 self._telemetry.internal_error(where="attempt", error=error, delivery_id=delivery.id)
                 result = Result(outcome=Outcome.INTERRUPTED, error=f"internal error: {type(error).__name__}")

@@ -253,7 +253,7 @@ class Dispatcher:
             else:
                 gate.release()
         if tried is None:
-            return await self._give_back(delivery), False
+            return await self._give_back(gate, delivery), False
         if self._abandoned:
             return None, False
         if gate.affects_state(delivery.id, tried.result.outcome):
@@ -273,10 +273,13 @@ class Dispatcher:
             and self._journal.may_start(now)
         )
 
-    async def _give_back(self, delivery: Delivery) -> float:
-        """Leave an attempt that was not begun, unspent, to whoever may make it."""
+    async def _give_back(self, gate: Gate, delivery: Delivery) -> float:
+        """Leave an attempt that was not begun, unspent, to whoever may make it; a probe, its turn too."""
         await self._journal.release((delivery,), interrupted=False)
-        return self._clock.now()
+        gate.end_probe(delivery.id, used=False)
+        now = self._clock.now()
+        gate.rest(now)  # what forbids it may last, and each claim and release is two commits
+        return now
 
     async def _note(self, gate: Gate, delivery: Delivery, tried: Tried) -> None:
         try:

@@ -56,9 +56,10 @@ class Follower:
         if not self.may_begin(began):
             self._shares.come(self._gates.values())
             await self._journal.join()
+        known = {name: gate.standing.version for name, gate in self._gates.items()}
         look = await self._journal.look(owned=not self._shares.is_settled)
         gates = tuple(self._gates.values())
-        self._standings.take(look.standings, gates, tell=tell)
+        self._standings.take(look.standings, gates, known=known, tell=tell)
         mine = next((peer for peer in look.peers if peer.node == self._journal.node), None)
         if mine is None:  # the others took this node for gone, and share without it
             self._looked_at = -math.inf

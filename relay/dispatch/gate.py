@@ -266,13 +266,15 @@ class Gate:
             if not self.changing:
                 self.bell.set()
 
-    def apply(self, standing: Standing) -> bool:
+    def apply(self, standing: Standing, *, known: int | None = None) -> bool:
         """Go by the journal's answer, unless a newer one is known; whether it was taken.
 
-        Where something ended that kept deliveries back, they are due now.
+        `known` is the version that was known before the journal was asked: an answer with a lower one is of
+        a database that was put back to an earlier state, and counts. Where something ended that kept
+        deliveries back, they are due now.
         """
         old = self.standing
-        if standing.version < old.version:
+        if standing.version < old.version and (known is None or standing.version >= known):
             return False
         self.standing = standing
         self._update()

@@ -13,6 +13,7 @@ before it heard of another is not begun but given back.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from relay.dispatch.gate import Gate
@@ -38,6 +39,7 @@ class Shares:
         self._nodes: tuple[str, ...] = ()
         self._change = 0
         self._since = 0.0
+        self._taken_at = math.inf
         self._is_settled = False
 
     @property
@@ -57,6 +59,7 @@ class Shares:
         nodes = tuple(peer.node for peer in look.peers)
         if nodes != self._nodes:
             self._nodes, self._change, self._since = nodes, look.change, now
+            self._taken_at = math.inf
             self._is_settled = False
         others = [peer for peer in look.peers if peer.node != self._node]
         self.share = Share(
@@ -66,8 +69,11 @@ class Shares:
         )
         settled = self._is_settled
         self._is_settled = True
+        self._taken_at = min(self._taken_at, now) if self.share.taken else math.inf
         for gate in gates:
-            is_settled = settled or (self.share.taken and self._are_within(look, gate))
+            # What was under way when all had taken it has ended by then, written or not.
+            has_ended = now - self._taken_at > gate.destination.timeout.total + _MARGIN
+            is_settled = settled or has_ended or (self.share.taken and self._are_within(look, gate))
             gate.take_share(self.share, now, is_settled=is_settled)
             self._is_settled = self._is_settled and is_settled
 

@@ -38,11 +38,22 @@ class Standings:
         """The standing of any destination, in the configuration or not."""
         return self._known.get(name) or Standing(name=name)
 
-    def take(self, standings: Mapping[str, Standing], gates: Iterable[Gate], *, tell: bool) -> None:
-        """Go by what the journal has; with `tell`, say what others changed."""
+    def take(
+        self,
+        standings: Mapping[str, Standing],
+        gates: Iterable[Gate],
+        *,
+        known: Mapping[str, int],
+        tell: bool,
+    ) -> None:
+        """Go by what the journal has; with `tell`, say what others changed.
+
+        `known` are the versions that the gates knew before the journal was asked.
+        """
         self._known = standings
         for gate in gates:
-            self._apply(gate, self.of(gate.destination.name), tell=tell)
+            name = gate.destination.name
+            self._apply(gate, self.of(name), known=known.get(name), tell=tell)
 
     async def note(self, gate: Gate, delivery: Delivery, tried: Tried) -> None:
         """Write down what an attempt means for its destination, as soon as the journal takes it.
@@ -105,10 +116,17 @@ class Standings:
             self._apply(gate, answer.standing, tell=True, failures=failures, error=error)
 
     def _apply(
-        self, gate: Gate, new: Standing, *, tell: bool, failures: int | None = None, error: str | None = None
+        self,
+        gate: Gate,
+        new: Standing,
+        *,
+        tell: bool,
+        known: int | None = None,
+        failures: int | None = None,
+        error: str | None = None,
     ) -> None:
         old = gate.standing
-        if not gate.apply(new) or not tell:
+        if not gate.apply(new, known=known) or not tell:
             return
         name, told, now = gate.destination.name, self._telemetry, self._clock.now()
         if old.opened_at is not None and old.opened_at != new.opened_at:

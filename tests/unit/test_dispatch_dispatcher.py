@@ -22,6 +22,7 @@ from relay.dispatch import Courier, Dispatcher
 from relay.dispatch.bodies import Bodies
 from relay.dispatch.gate import Gate
 from relay.egress import Egress
+from relay.errors import JournalUnavailable
 from relay.journal import Entry, Journal
 from relay.limits import Share
 from relay.model import Decision, Delivery, Event, Outcome, Standing
@@ -300,6 +301,24 @@ async def test_an_attempt_asks_again_after_whatever_it_waited_for(journal: Journ
             asked = iter(answers)
             made = await bench.courier.attempt(event_of(1), delivery, gate, lambda: next(asked))  # noqa: B023
             assert (made is not None, len(bench.sent)) == (bool(sent), sent)
+
+
+async def test_an_attempt_that_cannot_ask_the_journal_is_not_begun(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage spends none: whether it went out as it came before is asked again later."""
+
+    async def away(_: str) -> list[Outcome]:
+        raise JournalUnavailable("away")
+
+    configuration = loaded(tmp_path, "one")
+    async with running(journal, configuration, ok) as bench:
+        delivery = await bench.store(1, "one", owner=journal.node, fence=1, attempts=2, transform=True)
+        gate = Gate(configuration.destinations["one"], Standing(name="one"), Share())
+        monkeypatch.setattr(journal, "outcomes", away)
+        made = await bench.courier.attempt(event_of(1), replace(delivery, route="gone"), gate, lambda: True)
+        assert made is None
+        assert bench.sent == []
 
 
 async def test_what_may_not_begin_any_more_is_given_back_unspent(journal: Journal, tmp_path: Path) -> None:

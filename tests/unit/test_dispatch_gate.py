@@ -198,6 +198,15 @@ def test_an_older_answer_of_the_journal_changes_nothing(newer: Standing) -> None
     assert one.apply(newer), "the same again is no older"
 
 
+def test_a_journal_that_was_put_back_counts() -> None:
+    """An answer that is older than what was known before the journal was asked is no old answer."""
+    one = gate()
+    one.apply(Standing(name="out", paused_at=NOW, version=12))
+    assert not one.apply(Standing(name="out", version=11), known=11), "the newer one came meanwhile"
+    assert one.apply(Standing(name="out", version=9), known=12)
+    assert one.standing.paused_at is None
+
+
 def test_a_change_on_its_way_lets_nothing_pass() -> None:
     """Neither a newcomer, nor a claim, nor what has its slot already, until the journal has answered."""
     one = gate()

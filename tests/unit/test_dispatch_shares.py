@@ -47,6 +47,15 @@ def test_who_is_alone_has_all_at_once() -> None:
     assert one.shares.is_settled
 
 
+def test_who_comes_waits_no_longer_than_an_attempt_takes() -> None:
+    """A busy node owns more than its part at every look, since an end is written after its slot is free."""
+    one = Node("b")
+    busy = {"a": 9}
+    assert one.take(look(("a", 7), ("b", 7), change=7, owned=busy)) == 0
+    assert one.take(look(("a", 7), ("b", 7), change=7, owned=busy), NOW + 30) == 0
+    assert one.take(look(("a", 7), ("b", 7), change=7, owned=busy), NOW + 32) == 8
+
+
 @pytest.mark.parametrize("concurrency", [1, 16])
 def test_who_comes_waits_for_all_others(concurrency: int) -> None:
     """Until each says that it goes by the change, and has no more under way than its part."""
