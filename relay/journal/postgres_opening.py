@@ -15,6 +15,7 @@ from relay.errors import JournalRefused
 from relay.journal import schema, tables
 from relay.journal.engine import words_of
 from relay.journal.postgres import Address, PostgresEngine, PostgresView, sqlstate
+from relay.journal.postgres_indexes import make_indexes
 from relay.journal.row_lease import living
 
 _ONE_AT_A_TIME = 0x72656C6179  # "relay"
@@ -81,6 +82,7 @@ def upgrade_database(url: str, *, locks_within: float = LOCKS_WITHIN) -> tuple[i
                     raise
                 done = None
             if done is not None:
+                make_indexes(address)
                 return done
             if time.monotonic() > deadline:
                 raise JournalRefused(

@@ -15,7 +15,7 @@ from relay.errors import JournalRefused
 from relay.journal import Reader, schema, tables, upgrade
 from relay.journal.postgres import Address, make_engine
 from relay.journal.postgres_opening import upgrade_database
-from tests.journal.making import NOW, StillClock, by_hand, make_entry, make_settlement, opened
+from tests.journal.making import NOW, StillClock, by_hand, make_entry, make_settlement, only, opened
 from tests.support.databases import Databases
 
 
@@ -140,3 +140,19 @@ def test_a_journal_that_was_given_up_is_refused(engine: str, fact: str) -> None:
         other.execute(f"INSERT INTO meta VALUES ('{fact}', '{value}')")
     with pytest.raises(JournalRefused, match="relay journal copy"), opened(engine):
         pass
+
+
+@only("postgresql", "SQLite makes its indexes with its tables")
+def test_an_index_that_was_cut_off_is_made_again(engine: str) -> None:
+    """Whoever ends the making of one leaves it there, used by nobody."""
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_delivery_behind'::regclass"
+    with by_hand(engine) as other:
+        other.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_delivery_behind'::regclass"
+        )
+        assert other.execute(valid).fetchone() == (False,)
+        upgrade(engine)
+        assert other.execute(valid).fetchone() == (True,)
+        other.execute("DROP INDEX ix_delivery_behind")
+        upgrade(engine)
+        assert other.execute(valid).fetchone() == (True,)
