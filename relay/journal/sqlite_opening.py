@@ -148,13 +148,27 @@ def _make_file(path: Path) -> bool:
     """Make the file where there is none and none was lost; True when its tables are still to be made."""
     marked = beside(path, ".mark").exists()
     if path.exists():
-        # An empty file without a mark is a start that was cut short before its first commit.
-        return path.stat().st_size == 0 and not marked
+        # Without a mark: a start that was cut short before its first commit, or one that is at it now.
+        return not marked and _has_no_tables(path)
     if marked or saved_copies(path):
         raise missing(path)
     # No connection to a file that did not exist can be open in this process, so closing is harmless.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     return True
+
+
+def _has_no_tables(path: Path) -> bool:
+    """Whether nothing was made in a file; False where it cannot be read, which is for others to tell."""
+    if path.stat().st_size == 0:
+        return True
+    engine = make_engine(path, readonly=True)
+    try:
+        with engine.connect() as connection:
+            return connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar() == 0
+    except (sa.exc.DatabaseError, sqlite3.Error):
+        return False
+    finally:
+        engine.dispose()
 
 
 def _prepare(engine: SqliteEngine, *, create: bool) -> None:

@@ -70,6 +70,16 @@ def test_a_file_without_our_tables_is_refused(engine: str) -> None:
     refused(engine, "cannot be read as a journal")
 
 
+def test_a_file_in_which_nothing_was_made_yet_is_made_a_journal(engine: str) -> None:
+    """As a start leaves it that was cut short, or another that makes its tables at this moment."""
+    path = path_of(engine)
+    with by_hand(engine) as other:
+        other.execute("PRAGMA journal_mode=WAL")
+    assert path.stat().st_size > 0
+    with opened(engine) as journal:
+        asyncio.run(journal.append(make_entry("billing")))
+
+
 def test_missing_commits_are_refused(used: str, tmp_path: Path) -> None:
     """An older copy of the file, as after a log that was cut."""
     old = tmp_path / "old"
