@@ -1,7 +1,9 @@
 """The durable record of every event and delivery, and who works on them."""
 
-from relay.journal.handover import Copied, copy, take_back
-from relay.journal.health import Finding, examine
+from relay.journal.copy import copy, take_back
+from relay.journal.findings import Finding
+from relay.journal.handover import Copied
+from relay.journal.health import examine
 from relay.journal.journal import Journal
 from relay.journal.losses import Loss
 from relay.journal.opening import accept_file, doubt_of, folder_of, upgrade

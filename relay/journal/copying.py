@@ -38,7 +38,7 @@ _Row = tuple[Any, ...]
 
 
 def copy_file(path: Path, target: str, told: Told) -> Copied | None:
-    """See `handover.copy`."""
+    """See `copy`."""
     version = check(path)
     if version < schema.VERSION:
         raise tables.too_old(path)

@@ -1,8 +1,8 @@
-"""What the journal asks of a database: an engine to write with, a view to read with, a lease on life."""
+"""What the journal asks of a database: an engine to write with, and a view to read with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -10,48 +10,10 @@ from typing import Protocol, TypeVar
 import sqlalchemy as sa
 
 from relay.journal.faults import Fault
-from relay.journal.tx import Tx
+from relay.journal.leases import Lease
 from relay.journal.values import Pin
 
 T = TypeVar("T")
-
-
-class Lease(Protocol):
-    """How a process shows that it lives, and learns which others do not; for the writer's thread."""
-
-    @property
-    def slot(self) -> int:
-        """Which rows of the ledger are this process's own."""
-
-    def register(self, connection: sa.Connection, now: float) -> None:
-        """Make the row of a process that begins to serve."""
-
-    def is_due(self, now: float) -> bool:
-        """Whether it is to be renewed with the next transaction."""
-
-    def renew(self, tx: Tx) -> None:
-        """Renew it in this transaction, before anything else in it."""
-
-    def note(self, work: Callable[[Tx], None]) -> None:
-        """What was last written into the row, to be done again where it must be made again."""
-
-    def kept(self) -> None:
-        """The transaction that made or renewed it is committed."""
-
-    def may_start(self, now: float) -> bool:
-        """Whether it is fresh enough to begin an attempt; called from any thread."""
-
-    def gone(self, tx: Tx, owners: Collection[str]) -> set[str]:
-        """Which of the nodes that have a row, and of these owners, live no more; their rows are locked."""
-
-    def living(self, tx: Tx) -> set[str]:
-        """Which nodes live, this one among them: those that may still begin attempts."""
-
-    def bury(self, nodes: Collection[str]) -> None:
-        """Remove what dead nodes left beside the tables."""
-
-    def end(self) -> None:
-        """End it in good order."""
 
 
 class Engine(Protocol):

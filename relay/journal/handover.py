@@ -19,10 +19,8 @@ import sqlalchemy as sa
 from relay.errors import JournalRefused
 from relay.journal import order_changes, row_lease, schema, tables
 from relay.journal.file_lease import living
-from relay.journal.opening import database_path, is_postgres
 from relay.journal.schema import meta
 from relay.journal.sqlite import SqliteEngine
-from relay.journal.sqlite_opening import check
 from relay.journal.values import Ledger
 
 COPIED = "copied"
@@ -68,39 +66,6 @@ class Place:
     table: str
     after: tuple[Any, ...] | None
     skipped: int = 0
-
-
-def copy(source: str, target: str, told: Told) -> Copied | None:
-    """Move the SQLite journal at one URL to PostgreSQL at another; None where that was done before.
-
-    Raises JournalRefused where one of them must not be used for it, JournalUnavailable where it was cut
-    off: the same call goes on then.
-    """
-    path = database_path(source)
-    if not is_postgres(target):
-        raise JournalRefused(
-            "a journal is copied from SQLite to PostgreSQL: write TO as postgresql://USER@HOST/DATABASE"
-        )
-    from relay.journal.copying import copy_file  # noqa: PLC0415 - PostgreSQL's driver is an extra
-
-    return copy_file(path, target, told)
-
-
-def take_back(source: str) -> str | None:
-    """Make a journal that was given up one to serve again; where it was moved to, None if it was not."""
-    path = database_path(source)
-    check(path)
-    engine = SqliteEngine(path)
-    try:
-        return engine.write(_take_back)
-    finally:
-        engine.close()
-
-
-def _take_back(connection: sa.Connection) -> str | None:
-    moved = tables.read_facts(connection).get(tables.MOVED)
-    connection.execute(sa.delete(meta).where(meta.c.key == tables.MOVED))
-    return None if moved is None else str(json.loads(moved)["to"])
 
 
 def given_up(facts: dict[str, str], target: str) -> str | None:

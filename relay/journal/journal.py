@@ -16,9 +16,9 @@ from relay.clock import Clock
 from relay.errors import JournalUnavailable
 from relay.journal import claim, holding, losses, nodes, operate, purging, settle, tables
 from relay.journal.destinations import Destinations
-from relay.journal.engine import Engine, Lease
+from relay.journal.engine import Engine
 from relay.journal.figures import pending_by_destination
-from relay.journal.leases import rescue_dead
+from relay.journal.leases import Lease, rescue_dead
 from relay.journal.losses import Loss
 from relay.journal.opening import open_engine
 from relay.journal.tx import Tx

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import psycopg
 import sqlalchemy as sa
 
-from relay.journal import health
+from relay.journal import findings
 from relay.journal.engine import words_of
-from relay.journal.health import Finding, probed
+from relay.journal.findings import Finding, probed
 from relay.journal.postgres import Address, PostgresEngine
 from relay.journal.postgres_figures import bytes_on_disk
 from relay.journal.postgres_opening import view_database
@@ -63,13 +63,13 @@ def examine_database(url: str) -> list[Finding]:
     view = view_database(url)
     try:
         return [
-            *probed(view, "version", health.version),
+            *probed(view, "version", findings.version),
             *_settings(Address(url)),
-            *probed(view, "ledger", health.ledger),
-            *probed(view, "losses", health.losses),
+            *probed(view, "ledger", findings.ledger),
+            *probed(view, "losses", findings.losses),
             *probed(view, "size", _size),
             *probed(view, "clock", _clock),
-            *probed(view, "node", lambda connection: health.nodes(connection, living(connection))),
+            *probed(view, "node", lambda connection: findings.nodes(connection, living(connection))),
             *probed(view, "transactions", _oldest),
             *probed(view, "dead rows", _dead_rows),
             *probed(view, "indexes", _grown),
@@ -120,7 +120,7 @@ def _size(connection: sa.Connection) -> Iterator[Finding]:
 def _clock(connection: sa.Connection) -> Iterator[Finding]:
     began = time.monotonic()
     server = float(connection.execute(sa.select(SERVER_TIME)).scalar_one())
-    return health.clock(connection, server + (time.monotonic() - began) / 2)
+    return findings.clock(connection, server + (time.monotonic() - began) / 2)
 
 
 def _oldest(connection: sa.Connection) -> Iterator[Finding]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from relay.errors import JournalUnavailable
-from relay.journal import health
+from relay.journal import findings
 from relay.journal.file_lease import living
-from relay.journal.health import Finding, probed
+from relay.journal.findings import Finding, probed
 from relay.journal.sqlite_opening import view_file
 from relay.journal.sqlite_readers import LOG_IS_LARGE, LONG, long_readers, size_of_log
 from relay.journal.sqlite_view import SqliteView
@@ -25,13 +25,13 @@ def examine_file(path: Path) -> list[Finding]:
     view = view_file(path)
     try:
         return [
-            *probed(view, "version", health.version),
+            *probed(view, "version", findings.version),
             *probed(view, "integrity", _integrity),
-            *probed(view, "ledger", health.ledger),
-            *probed(view, "losses", health.losses),
+            *probed(view, "ledger", findings.ledger),
+            *probed(view, "losses", findings.losses),
             *probed(view, "size", partial(_size, path=path)),
-            *probed(view, "clock", partial(health.clock, server=None)),
-            *probed(view, "node", lambda connection: health.nodes(connection, living(connection, path))),
+            *probed(view, "clock", partial(findings.clock, server=None)),
+            *probed(view, "node", lambda connection: findings.nodes(connection, living(connection, path))),
             *_readers(view, path),
         ]
     finally:

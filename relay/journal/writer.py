@@ -19,9 +19,10 @@ from relay.errors import JournalUnavailable, RelayError
 from relay.journal import batch
 from relay.journal.batch import Alone, refusal
 from relay.journal.claim import release
-from relay.journal.engine import Engine, Lease, words_of
+from relay.journal.engine import Engine, words_of
 from relay.journal.faults import Fault, report_here, tell
 from relay.journal.jobs import Ends, Job, Work, give_up, hand_out, owned_by, resolve, size_of
+from relay.journal.leases import Lease
 from relay.journal.schema import meta
 from relay.journal.statements import Statements
 from relay.journal.tally import Tally
