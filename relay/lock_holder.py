@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from relay.kernel_locks import locks_on, process_name
+
 _SIGNATURES = 20
 """Processes that a lock file remembers, the last ones that opened it."""
 
@@ -45,18 +47,7 @@ def sign(descriptor: int) -> None:
 
 def holders(path: Path) -> set[int]:
     """The processes that hold the lock, as far as this one may see them."""
-    try:
-        inode = path.stat().st_ino
-        lines = Path("/proc/locks").read_text().splitlines()
-    except OSError:
-        return set()
-    found = set()
-    for line in lines:
-        # 7: FLOCK  ADVISORY  WRITE 4711 08:01:131079 0 EOF
-        words = line.split()
-        if len(words) == 8 and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):  # noqa: PLR2004
-            found.add(int(words[4]))
-    return found
+    return {lock.pid for lock in locks_on(path) if lock.kind == "FLOCK"}
 
 
 def name(path: Path) -> str:
@@ -73,7 +64,7 @@ def name(path: Path) -> str:
 def _words(pid: int, signatures: list[_Signature]) -> str:
     here = socket.gethostname()
     signed = [one for one in signatures if (one.pid, one.host) == (pid, here)]
-    named = signed[-1] if signed else _Signature(pid=pid, host=here, command=_kernel_name(pid))
+    named = signed[-1] if signed else _Signature(pid=pid, host=here, command=process_name(pid))
     if not _is_stopped(pid):
         return named.words
     return (
@@ -110,13 +101,6 @@ def _command() -> str:
     if name != "relay" or not words:
         return name or "python"
     return " ".join([name, *words[: 2 if words[0] == "journal" else 1]])
-
-
-def _kernel_name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return "unknown"
 
 
 def _is_stopped(pid: int) -> bool:

@@ -77,3 +77,14 @@ def _among_postgresql(element: Among, compiler: Any, **options: Any) -> str:
 def among(column: sa.ColumnElement[Any], query: sa.Select[Any]) -> Among:
     """`Among` for a column and a query of one column."""
     return Among(column, query.scalar_subquery())
+
+
+def upsert(table: sa.Table, dialect: sa.Dialect) -> Any:
+    """An insert that may have a conflict; each dialect has its own, loaded only where it is used."""
+    if dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite  # noqa: PLC0415
+
+    return sqlite.insert(table)

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from relay.errors import JournalRefused
 from relay.journal import tables
+from relay.journal.facts import remove_fact
 from relay.journal.handover import Copied, Told
 from relay.journal.opening import database_path, is_postgres
-from relay.journal.schema import meta
 from relay.journal.sqlite import SqliteEngine
 from relay.journal.sqlite_opening import check
 
@@ -44,5 +44,5 @@ def take_back(source: str) -> str | None:
 
 def _take_back(connection: sa.Connection) -> str | None:
     moved = tables.read_facts(connection).get(tables.MOVED)
-    connection.execute(sa.delete(meta).where(meta.c.key == tables.MOVED))
+    remove_fact(connection, tables.MOVED)
     return None if moved is None else str(json.loads(moved)["to"])

@@ -13,7 +13,7 @@ from relay.errors import JournalUnavailable
 from relay.journal import holding, order_changes
 from relay.journal.order_changes import OrderChanges, Orders
 from relay.journal.standings import read_standings, standing_of
-from relay.journal.tx import Tx
+from relay.journal.tx import BATCH, Tx
 from relay.journal.values import Load, Probe, StateChange
 from relay.model import Standing
 
@@ -127,5 +127,5 @@ class Destinations(ABC):
 
     async def _make_due(self, name: str) -> None:
         since = self.now()
-        while await self._do(partial(holding.make_due, name=name, since=since)) >= holding.BATCH:
+        while await self._do(partial(holding.make_due, name=name, since=since)) >= BATCH:
             pass

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from relay.journal.schema import meta
+from relay.journal.facts import put_fact, read_fact, remove_fact
 
 KEY = "file"
 """The fact of a journal that somebody writes to: the inode of its file."""
@@ -22,17 +22,15 @@ KEY = "file"
 def note(connection: sa.Connection, path: Path) -> bool:
     """Have the file at this path say which one it is; whether it did not say so before."""
     inode = _inode(path)
-    is_ours = meta.c.key == KEY
-    if connection.scalar(sa.select(meta.c.value).where(is_ours)) == inode:
+    if read_fact(connection, KEY) == inode:
         return False
-    if not connection.execute(sa.update(meta).where(is_ours).values(value=inode)).rowcount:
-        connection.execute(sa.insert(meta).values(key=KEY, value=inode))
+    put_fact(connection, KEY, inode)
     return True
 
 
 def forget(connection: sa.Connection) -> None:
     """Nobody writes to it any more: once its log is empty, a copy of the file is whole."""
-    connection.execute(sa.delete(meta).where(meta.c.key == KEY))
+    remove_fact(connection, KEY)
 
 
 def is_another(facts: Mapping[str, str], path: Path) -> bool:

@@ -22,6 +22,9 @@ _PAUSE = 0.00025
 NAMED_AFTER = 1.0
 """Seconds after which whoever holds the lock is named: a batch takes a hundredth of that."""
 
+RESERVE = 32 * 1024 * 1024
+"""Free bytes of a disk below which nothing new is stored, so that outcomes can still be written."""
+
 Identity = tuple[int, int]
 """Device and inode: which file it is, whatever its name."""
 
@@ -53,6 +56,12 @@ def descriptors_ran_out() -> str | None:
         if error.errno == errno.ENFILE:
             return "this machine has as many files open as it may have: raise `fs.file-max`"
     return None
+
+
+def free_bytes(folder: Path) -> int:
+    """How much room a disk has for this process."""
+    figures = os.statvfs(folder)
+    return figures.f_bavail * figures.f_frsize
 
 
 class LockTimeout(OSError):

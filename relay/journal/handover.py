@@ -18,8 +18,8 @@ import sqlalchemy as sa
 
 from relay.errors import JournalRefused
 from relay.journal import order_changes, row_lease, schema, tables
+from relay.journal.facts import put_fact, remove_fact
 from relay.journal.file_lease import living
-from relay.journal.schema import meta
 from relay.journal.sqlite import SqliteEngine
 from relay.journal.values import Ledger
 
@@ -92,7 +92,7 @@ def give_up(path: Path, target: str, copy: str) -> None:
 
 def _give_up(connection: sa.Connection, path: Path, target: str, copy: str) -> None:
     refuse_served(connection, path)
-    put(connection, tables.MOVED, json.dumps({"to": target, "copy": copy}))
+    put_fact(connection, tables.MOVED, json.dumps({"to": target, "copy": copy}))
 
 
 def refuse_served(connection: sa.Connection, path: Path) -> None:
@@ -128,12 +128,12 @@ def accept(connection: sa.Connection, *, name: str, copy: str, facts: dict[str, 
         )
     if row_lease.living(connection):
         raise JournalRefused(f"{name} is being served: stop that first")
-    put(connection, tables.COPYING, json.dumps({"copy": copy}))
+    put_fact(connection, tables.COPYING, json.dumps({"copy": copy}))
     for key in _OF_THE_JOURNAL:
-        put(connection, key, facts.get(key, "0"))
+        put_fact(connection, key, facts.get(key, "0"))
     for key in order_changes.FACTS:
         if key in facts:
-            put(connection, key, facts[key])
+            put_fact(connection, key, facts[key])
     return None
 
 
@@ -141,20 +141,13 @@ def note(connection: sa.Connection, copy: str, place: Place) -> None:
     """Write down how far the copy has come."""
     after = None if place.after is None else [_written(one) for one in place.after]
     value = {"copy": copy, "table": place.table, "after": after, "skipped": place.skipped}
-    put(connection, tables.COPYING, json.dumps(value))
+    put_fact(connection, tables.COPYING, json.dumps(value))
 
 
 def finish(connection: sa.Connection, copy: str) -> None:
     """Make the new journal one to serve."""
-    connection.execute(sa.delete(meta).where(meta.c.key == tables.COPYING))
-    put(connection, COPIED, copy)
-
-
-def put(connection: sa.Connection, key: str, value: str) -> None:
-    """Set a fact of a journal."""
-    changed = connection.execute(sa.update(meta).where(meta.c.key == key).values(value=value))
-    if not changed.rowcount:
-        connection.execute(sa.insert(meta).values(key=key, value=value))
+    remove_fact(connection, tables.COPYING)
+    put_fact(connection, COPIED, copy)
 
 
 def copied_tables() -> list[sa.Table]:

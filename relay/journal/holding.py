@@ -13,12 +13,9 @@ from relay.journal.codec import standing_values
 from relay.journal.constructs import among
 from relay.journal.schema import delivery, destination, is_suspect, is_waiting
 from relay.journal.standings import standing_of
-from relay.journal.tx import Tx
+from relay.journal.tx import BATCH, Tx
 from relay.journal.values import Claim, Load, Probe, StateChange
 from relay.model import Standing
-
-BATCH = 500
-"""Rows that one transaction makes due, so that senders do not wait behind it."""
 
 
 def claim(

@@ -21,7 +21,7 @@ from relay.journal.figures import pending_by_destination
 from relay.journal.leases import Lease, rescue_dead
 from relay.journal.losses import Loss
 from relay.journal.opening import open_engine
-from relay.journal.tx import Tx
+from relay.journal.tx import BATCH, Tx
 from relay.journal.values import (
     Claim,
     Entry,
@@ -267,9 +267,9 @@ class Journal(Destinations):
         meanwhile, is left for the next time.
         """
         before = self.now() + _CLOCKS_DIFFER
-        work = partial(claim.wake, before=before, limit=operate.BATCH)
+        work = partial(claim.wake, before=before, limit=BATCH)
         total = woken = await self._do(work)
-        while woken == operate.BATCH:
+        while woken == BATCH:
             total += (woken := await self._do(work))
         return total
 
@@ -312,11 +312,11 @@ class Journal(Destinations):
             return lambda tx: work(tx, part)
 
         done = 0
-        for start in range(0, len(items), operate.BATCH):
-            done += await self._do(on(items[start : start + operate.BATCH]))
+        for start in range(0, len(items), BATCH):
+            done += await self._do(on(items[start : start + BATCH]))
         return done
 
-    async def expire(self, name: str, *, before: float, limit: int = operate.BATCH) -> list[Delivery]:
+    async def expire(self, name: str, *, before: float, limit: int = BATCH) -> list[Delivery]:
         """End as expired what waits for a destination and whose age began before then, by its own time.
 
         At most `limit`, the oldest first. In a lane that holds only the head can expire.

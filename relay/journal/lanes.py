@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 
 import sqlalchemy as sa
 
+from relay.journal.advisory_locks import number_of
 from relay.journal.codec import to_wire
 from relay.journal.schema import delivery, lane
 from relay.journal.tx import Tx
@@ -75,7 +75,7 @@ def reserve(tx: Tx, deliveries: Iterable[Delivery]) -> None:
 
 def _number_of(destination: str, lane: str) -> int:
     name = to_wire(destination) + b"\0" + to_wire(lane)
-    return int.from_bytes(blake2b(name, digest_size=8).digest(), signed=True)
+    return number_of(name)
 
 
 def enter(tx: Tx, planned: Sequence[Delivery]) -> list[Delivery]:

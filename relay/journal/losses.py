@@ -11,6 +11,7 @@ from typing import Self
 
 import sqlalchemy as sa
 
+from relay.journal.facts import put_fact
 from relay.journal.schema import meta
 
 _PREFIX = "loss "
@@ -44,15 +45,22 @@ class Loss:
         slots = {int(slot): int(number) for slot, number in facts.pop("slots").items()}
         return cls(id=key.removeprefix(_PREFIX), slots=slots, **facts)
 
-    def row(self) -> dict[str, str]:
-        """The row of `meta`."""
-        facts = {
-            "slots": self.slots,
-            "since": self.since,
-            "seen_at": self.seen_at,
-            "accepted_at": self.accepted_at,
-        }
-        return {"key": _PREFIX + self.id, "value": json.dumps(facts)}
+    @property
+    def key(self) -> str:
+        """Under which key the journal has it."""
+        return _PREFIX + self.id
+
+    @property
+    def value(self) -> str:
+        """What the journal has of it."""
+        return json.dumps(
+            {
+                "slots": self.slots,
+                "since": self.since,
+                "seen_at": self.seen_at,
+                "accepted_at": self.accepted_at,
+            }
+        )
 
 
 def read_losses(connection: sa.Connection) -> list[Loss]:
@@ -93,11 +101,11 @@ def note(
     since = max((last_at[slot] for slot in missing if slot in last_at), default=None)
     if noted is None:
         loss = Loss(id=uuid.uuid4().hex[:8], slots=together, since=since, seen_at=now)
-        connection.execute(sa.insert(meta).values(loss.row()))
+        put_fact(connection, loss.key, loss.value)
         return loss
     times = [at for at in (noted.since, since) if at is not None]
     loss = replace(noted, slots=together, since=min(times, default=None))
-    _write(connection, loss)
+    put_fact(connection, loss.key, loss.value)
     return loss
 
 
@@ -106,15 +114,10 @@ def accept(connection: sa.Connection, loss_id: str, *, now: float) -> Loss | Non
     lock(connection)
     found = next((one for one in open_losses(connection) if one.id == loss_id), None)
     if found is not None:
-        _write(connection, replace(found, accepted_at=now))
+        put_fact(connection, found.key, replace(found, accepted_at=now).value)
     return found
 
 
 def lock(connection: sa.Connection) -> None:
     """Let the nodes note what they miss one after another."""
     connection.execute(sa.select(meta.c.value).where(meta.c.key == "id").with_for_update())
-
-
-def _write(connection: sa.Connection, loss: Loss) -> None:
-    row = loss.row()
-    connection.execute(sa.update(meta).where(meta.c.key == row["key"]).values(value=row["value"]))

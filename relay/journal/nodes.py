@@ -11,14 +11,17 @@ import sqlalchemy as sa
 import relay
 from relay.journal import claim, pace, schema
 from relay.journal.codec import maybe_to_wire
-from relay.journal.schema import meta
+from relay.journal.facts import increase_fact, read_fact
 from relay.journal.schema import node as _node
 from relay.journal.standings import read_standings
 from relay.journal.tx import Tx
 from relay.journal.values import Look, Peer
 
-_is_reload = meta.c.key == "reload"
-_is_change = meta.c.key == "change"
+_RELOAD = "reload"
+"""The fact of a journal: how often a reload was asked for."""
+
+_CHANGE = "change"
+"""The fact of a journal: how often what processes must do was changed."""
 
 
 def register(
@@ -56,26 +59,22 @@ def note_config(tx: Tx, *, digest: str, reload: int, error: str | None) -> None:
 
 def request_reload(tx: Tx) -> int:
     """Count one more request to take the configuration anew; its number."""
-    number = sa.cast(meta.c.value, sa.BigInteger) + 1
-    counted = sa.update(meta).where(_is_reload).values(value=sa.cast(number, sa.Text)).returning(meta.c.value)
-    return int(tx.connection.execute(counted).scalar_one())
+    return increase_fact(tx.connection, _RELOAD)
 
 
 def reload_number(tx: Tx) -> int:
     """The number of the last request; 0 before the first."""
-    return int(tx.connection.execute(sa.select(meta.c.value).where(_is_reload)).scalar_one())
+    return int(read_fact(tx.connection, _RELOAD) or 0)
 
 
 def announce(tx: Tx) -> int:
     """Number a change of what processes must do: in the transaction that makes it, as its last statement."""
-    number = sa.cast(meta.c.value, sa.BigInteger) + 1
-    raised = sa.update(meta).where(_is_change).values(value=sa.cast(number, sa.Text)).returning(meta.c.value)
-    return int(tx.connection.execute(raised).scalar_one())
+    return increase_fact(tx.connection, _CHANGE)
 
 
 def change_number(tx: Tx) -> int:
     """The number of the last change."""
-    return int(tx.connection.execute(sa.select(meta.c.value).where(_is_change)).scalar_one())
+    return int(read_fact(tx.connection, _CHANGE) or 0)
 
 
 def join(tx: Tx) -> int:

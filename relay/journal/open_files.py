@@ -15,10 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from relay.journal import file_in_use
-from relay.journal.files import Identity, beside, identity_of
-
-_RESERVE = 32 * 1024 * 1024
-"""Free bytes that a copy of a deleted journal leaves."""
+from relay.journal.files import RESERVE, Identity, beside, free_bytes, identity_of
 
 _OPEN = Path("/proc/self/fd")
 
@@ -123,8 +120,7 @@ class OpenFiles:
         pages, page = (
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
         )
-        room = os.statvfs(target.parent)
-        if room.f_bavail * room.f_frsize < pages * page + _RESERVE:
+        if free_bytes(target.parent) < pages * page + RESERVE:
             return None
         fresh = beside(target, f".{os.getpid()}.new")
         os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))

@@ -19,9 +19,6 @@ from relay.journal.standings import own_time, read_standings
 from relay.journal.tx import Tx
 from relay.model import Delivery, DeliveryState, EventState, Outcome, route_id
 
-BATCH = 500
-"""Rows that one transaction of an operator takes, so that senders do not wait behind it."""
-
 
 def retry(tx: Tx, ids: Sequence[str]) -> int:
     """Make dead and waiting deliveries due now, counted and aged anew; how many there were."""

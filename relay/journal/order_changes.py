@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 import sqlalchemy as sa
 
+from relay.journal import advisory_locks
 from relay.journal.constructs import among
+from relay.journal.facts import put_fact, read_fact
 from relay.journal.schema import (
     delivery,
     in_lane,
@@ -25,9 +26,8 @@ from relay.journal.schema import (
     is_suspect,
     is_waiting,
     lane,
-    meta,
 )
-from relay.journal.tx import Tx
+from relay.journal.tx import BATCH, Tx
 
 Orders = Mapping[str, Mapping[str, str]]
 """By destination and route, the key by which deliveries go in order; "" where they go in none."""
@@ -49,15 +49,10 @@ class OrderChanges:
     is_full: bool = False
 
 
-BATCH = 500
-"""Rows that one transaction lets go on, so that senders do not wait behind it."""
-
 _ORDERS = "orders"
 _CHANGES = "order_changes"
 FACTS = (_ORDERS, _CHANGES)
 """The keys of `meta` under which the journal has them."""
-
-_LOCK = int.from_bytes(blake2b(b"orders", digest_size=8).digest(), signed=True)
 
 
 def read_orders(connection: sa.Connection) -> Orders | None:
@@ -170,18 +165,14 @@ _LOOKS = tuple(_looks())
 
 
 def _read(connection: sa.Connection, key: str) -> Any:
-    found = connection.execute(sa.select(meta.c.value).where(meta.c.key == key)).scalar_one_or_none()
+    found = read_fact(connection, key)
     return None if found is None else json.loads(found)
 
 
 def _write(tx: Tx, key: str, value: object) -> None:
-    text = json.dumps(value, sort_keys=True)
-    written = sa.update(meta).where(meta.c.key == key).values(value=text)
-    if not tx.connection.execute(written).rowcount:
-        tx.connection.execute(sa.insert(meta).values(key=key, value=text))
+    put_fact(tx.connection, key, json.dumps(value, sort_keys=True))
 
 
 def _lock(tx: Tx) -> None:
-    """Let no other node change them before this transaction ends; an SQLite journal has one lock for all."""
-    if tx.connection.dialect.name == "postgresql":
-        tx.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    """Let no other node change them before this transaction ends."""
+    advisory_locks.lock(tx.connection, b"orders")

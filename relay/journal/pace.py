@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import sqlalchemy as sa
 
 from relay.journal.schema import DELIVERED, delivery, is_done, is_owned
@@ -37,12 +39,6 @@ def delivered_per_second(connection: sa.Connection, now: float, *, most: int = M
     return {row.destination: row.took / max(span, 1.0) for row in rows if row.took}
 
 
-def in_flight(connection: sa.Connection) -> dict[str, int]:
-    """How many deliveries of each destination are owned; those of none are left out."""
-    owned = sa.select(delivery.c.destination, sa.func.count().label("number")).where(is_owned)
-    return {row.destination: row.number for row in connection.execute(owned.group_by(delivery.c.destination))}
-
-
 def owned(connection: sa.Connection) -> dict[tuple[str, str], int]:
     """How many deliveries of each destination each node owns, by destination and node."""
     columns = (delivery.c.destination, delivery.c.owner)
@@ -50,3 +46,11 @@ def owned(connection: sa.Connection) -> dict[tuple[str, str], int]:
         sa.select(*columns, sa.func.count().label("number")).where(is_owned).group_by(*columns)
     )
     return {(row.destination, row.owner): row.number for row in rows}
+
+
+def in_flight(connection: sa.Connection) -> dict[str, int]:
+    """How many deliveries of each destination are owned; those of none are left out."""
+    numbers = Counter[str]()
+    for (name, _), number in owned(connection).items():
+        numbers[name] += number
+    return dict(numbers)

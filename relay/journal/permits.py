@@ -6,10 +6,9 @@ else has to be kept in step with that.
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import sqlalchemy as sa
 
+from relay.journal.advisory_locks import try_lock
 from relay.journal.codec import to_wire
 from relay.journal.schema import delivery, is_owned
 from relay.journal.tx import Tx
@@ -21,7 +20,7 @@ def left(tx: Tx, name: str, room: int) -> int:
     The rest of the transaction is alone in claiming for this destination. It never waits to be so: whoever
     waits for one destination while it has locked others could wait for ever.
     """
-    if not _lock(tx, name):
+    if not try_lock(tx.connection, lock_of(name)):
         return 0
     taken = sa.select(sa.func.count()).where(
         is_owned, delivery.c.destination == sa.bindparam("b_name"), delivery.c.owner != sa.bindparam("b_node")
@@ -30,14 +29,6 @@ def left(tx: Tx, name: str, room: int) -> int:
     return room - others
 
 
-def _lock(tx: Tx, name: str) -> bool:
-    """Whether no other transaction has the lock; an SQLite journal has one for all."""
-    if tx.connection.dialect.name != "postgresql":
-        return True
-    locked = sa.select(sa.func.pg_try_advisory_xact_lock(number_of(name)))
-    return bool(tx.connection.execute(locked).scalar_one())
-
-
-def number_of(name: str) -> int:
-    """The number of a destination's lock."""
-    return int.from_bytes(blake2b(b"permits\0" + to_wire(name), digest_size=8).digest(), signed=True)
+def lock_of(name: str) -> bytes:
+    """The name of a destination's lock."""
+    return b"permits\0" + to_wire(name)

@@ -42,7 +42,9 @@ _TRIES = 5
 """How often a transaction is tried that another one stood in the way of."""
 
 _IN_THE_WAY = frozenset({"40P01", "40001"})  # deadlock, serialization
-_LOCKED = "55P03"
+LOCKED = "55P03"
+"""The state of a statement that waited for a lock for too long."""
+
 _ROWS_FAULT = ("22", "23", "54")  # classes: data, integrity, a limit such as that of an index's row
 
 _EVERY_ROWS_FAULT = ("08", "25", "28", "40", "53", "55", "57", "58")
@@ -139,7 +141,7 @@ def fault_of(error: BaseException) -> Fault:
     state, cause = sqlstate(error), getattr(error, "orig", None) or error
     if state.startswith(_ROWS_FAULT):
         return Fault.ROW
-    if state == _LOCKED:
+    if state == LOCKED:
         return Fault.BUSY
     if state:
         return Fault.OUTAGE if state.startswith(_EVERY_ROWS_FAULT) else Fault.STATEMENT
@@ -356,7 +358,7 @@ class PostgresView:
             with self.reading() as connection:
                 ask_for_locks(connection)
         except JournalUnreadable as error:
-            if error.__cause__ is None or sqlstate(error.__cause__) != _LOCKED:
+            if error.__cause__ is None or sqlstate(error.__cause__) != LOCKED:
                 return str(error)
             with self.reading() as connection:
                 return holders(connection)

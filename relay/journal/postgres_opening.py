@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from relay.errors import JournalRefused
 from relay.journal import schema, tables
 from relay.journal.engine import words_of
-from relay.journal.postgres import Address, PostgresEngine, PostgresView, sqlstate
+from relay.journal.postgres import LOCKED, Address, PostgresEngine, PostgresView, sqlstate
 from relay.journal.postgres_indexes import make_indexes
 from relay.journal.row_lease import living
 
@@ -28,7 +28,6 @@ _LOCK_TIMEOUT = "2s"
 """How long one asking may take: while it waits for a table, all others wait behind it."""
 
 _PAUSE = 1.0
-_LOCKED = "55P03"
 
 _FAULTS = (sa.exc.SQLAlchemyError, psycopg.Error, OSError, tables.NoJournal)
 
@@ -78,7 +77,7 @@ def upgrade_database(url: str, *, locks_within: float = LOCKS_WITHIN) -> tuple[i
             try:
                 done = engine.write_slowly(_upgrade, lock_timeout=_LOCK_TIMEOUT)
             except sa.exc.OperationalError as error:
-                if sqlstate(error) != _LOCKED:
+                if sqlstate(error) != LOCKED:
                     raise
                 done = None
             if done is not None:

@@ -20,12 +20,9 @@ from relay.journal.schema import (
     delivery,
     event,
 )
-from relay.journal.tx import Tx
+from relay.journal.tx import BATCH, Tx
 from relay.journal.values import Purged, Retention
 from relay.model import DeliveryState
-
-BATCH = 500
-"""Rows that one transaction of an operator takes, so that senders do not wait behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +24,7 @@ from relay.journal import file_in_use
 from relay.journal.engine import words_of
 from relay.journal.faults import Fault
 from relay.journal.file_lease import FileLease, living, time_of
-from relay.journal.files import FileLock, Identity, LockTimeout, beside, identity_of
+from relay.journal.files import RESERVE, FileLock, Identity, LockTimeout, beside, free_bytes, identity_of
 from relay.journal.mark import Mark
 from relay.journal.open_files import Misplaced, OpenFiles
 from relay.journal.sqlite_faults import fault_of
@@ -43,9 +42,6 @@ CHECKPOINT_AT = 6 * 1024 * 1024
 
 _LOG_KEPT = 2 * CHECKPOINT_AT
 """Bytes of the log file that are kept to be written again; what a large batch took beyond is given back."""
-
-RESERVE = 32 * 1024 * 1024
-"""Free bytes below which no event is taken, so that outcomes can still be written."""
 
 _FRAME = 4096 + 24
 """Bytes of a page in the log, and of the header before it."""
@@ -300,8 +296,7 @@ class SqliteEngine:
             if self._misplaced is not None:
                 self._misplaced = self._saved_reason()
             with contextlib.suppress(OSError):
-                figures = os.statvfs(self.path.parent)
-                self._free = figures.f_bavail * figures.f_frsize
+                self._free = free_bytes(self.path.parent)
         if self._misplaced is not None:
             return self._misplaced
         if self._free is None or self._free >= RESERVE:

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from relay.journal.files import beside
+from relay.kernel_locks import locks_on, process_name
 
 LOG_IS_LARGE = 64 << 20
 """Bytes of log that no checkpoint lets come together unless a reader holds it."""
@@ -45,7 +46,7 @@ def long_readers(path: Path, *, but: Collection[int] = ()) -> list[str]:
         time.sleep(_PAUSE)
         found &= _locks(path)
     pids = {pid for pid, _ in found} - {os.getpid()} - set(but)
-    return [f"process {pid} ({_name(pid)})" for pid in sorted(pids)]
+    return [f"process {pid} ({process_name(pid)})" for pid in sorted(pids)]
 
 
 def foreign_writer(path: Path, *, but: Collection[int] = ()) -> str | None:
@@ -55,28 +56,11 @@ def foreign_writer(path: Path, *, but: Collection[int] = ()) -> str | None:
     """
     for pid, byte in _locks(path, mode="WRITE"):
         if byte == _WRITE_LOCK and pid not in but:
-            return f"process {pid} ({_name(pid)})"
+            return f"process {pid} ({process_name(pid)})"
     return None
 
 
 def _locks(path: Path, *, mode: str = "READ") -> set[tuple[int, int]]:
     """Process and byte of each such lock now; the file itself must not be opened, see `sqlite`."""
-    try:
-        inode = beside(path, "-shm").stat().st_ino
-        lines = Path("/proc/locks").read_text().splitlines()
-    except OSError:
-        return set()
-    found = set()
-    for line in lines:
-        # 7: POSIX  ADVISORY  READ 4711 08:01:131079 124 124
-        words = line.split()
-        if len(words) == 8 and words[3] == mode and words[5].endswith(f":{inode}"):  # noqa: PLR2004
-            found.add((int(words[4]), int(words[6])))
-    return found
-
-
-def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return "unknown"
+    locks = locks_on(beside(path, "-shm"))
+    return {(lock.pid, lock.first) for lock in locks if lock.mode == mode}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from relay import lock_holder
-from relay.journal.files import beside
+from relay.journal.files import beside, free_bytes
 from relay.journal.sqlite_readers import foreign_writer
 
 PATIENCE = 1.0
@@ -26,7 +25,7 @@ def no_room(path: Path, reserve: int) -> str | None:
     folder = path.parent
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return f"the file system of {folder} is mounted read-only"
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if free >= reserve:
         return None
     return f"{free >> 20} MiB are free in {folder}, and {reserve >> 20} MiB are kept for outcomes: make room"

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from relay.errors import JournalUnreadable
 from relay.journal.engine import words_of
 from relay.journal.file_lease import living, time_of
-from relay.journal.files import beside, descriptors_ran_out, identity_of
+from relay.journal.files import RESERVE, beside, descriptors_ran_out, identity_of
 from relay.journal.schema import node
-from relay.journal.sqlite import RESERVE, make_engine
+from relay.journal.sqlite import make_engine
 from relay.journal.sqlite_readers import LOG_IS_LARGE, long_readers, size_of_log
 from relay.journal.sqlite_refusal import locked, no_room
 from relay.journal.values import Pin

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from relay.journal import schema
 from relay.journal.codec import ATTEMPT_COLUMNS, DELIVERY_COLUMNS, EVENT_COLUMNS
+from relay.journal.constructs import upsert
 
 Row = tuple[object, ...]
 
@@ -119,17 +120,6 @@ class Statements:
         )
 
 
-def _upsert(table: sa.Table, dialect: sa.Dialect) -> Any:
-    """An insert that may have a conflict; each dialect has its own, loaded only where it is used."""
-    if dialect.name == "postgresql":
-        from sqlalchemy.dialects import postgresql  # noqa: PLC0415
-
-        return postgresql.insert(table)
-    from sqlalchemy.dialects import sqlite  # noqa: PLC0415
-
-    return sqlite.insert(table)
-
-
 def _binds(names: Iterable[str]) -> dict[str, sa.BindParameter[object]]:
     return {name: sa.bindparam(name) for name in names}
 
@@ -165,7 +155,7 @@ def _settle(dialect: sa.Dialect) -> Hot:
 
 def _take_key(dialect: sa.Dialect) -> Hot:
     columns = [column.name for column in schema.dedup.columns]
-    statement = _upsert(schema.dedup, dialect).values(_binds(columns))
+    statement = upsert(schema.dedup, dialect).values(_binds(columns))
     statement = statement.on_conflict_do_update(
         index_elements=["source", "key"],
         set_={name: statement.excluded[name] for name in columns[2:]},
@@ -176,7 +166,7 @@ def _take_key(dialect: sa.Dialect) -> Hot:
 
 def _count(dialect: sa.Dialect) -> Hot:
     columns = [column.name for column in schema.ledger.columns]
-    statement = _upsert(schema.ledger, dialect).values(_binds(columns))
+    statement = upsert(schema.ledger, dialect).values(_binds(columns))
     statement = statement.on_conflict_do_update(
         index_elements=["source", "destination", "counter", "slot"],
         set_={
@@ -189,7 +179,7 @@ def _count(dialect: sa.Dialect) -> Hot:
 
 def _last_error(dialect: sa.Dialect) -> Hot:
     columns = ["name", "last_error", "last_error_at"]
-    statement = _upsert(schema.destination, dialect).values(_binds(columns))
+    statement = upsert(schema.destination, dialect).values(_binds(columns))
     statement = statement.on_conflict_do_update(
         index_elements=["name"],
         set_={name: statement.excluded[name] for name in columns[1:]},
@@ -199,7 +189,7 @@ def _last_error(dialect: sa.Dialect) -> Hot:
 
 def _know(dialect: sa.Dialect) -> Hot:
     """Make a destination's row where there is none yet."""
-    statement = _upsert(schema.destination, dialect).values(_binds(["name"]))
+    statement = upsert(schema.destination, dialect).values(_binds(["name"]))
     return Hot.compile(statement.on_conflict_do_nothing(index_elements=["name"]), ["name"], dialect)
 
 
@@ -223,7 +213,7 @@ def _set_lane(**values: sa.ColumnElement[Any]) -> sa.Update:
 def _enter_lane(dialect: sa.Dialect) -> Hot:
     """Give so many places at the end; the last of them. A lane without a row begins at 1."""
     columns = ["destination", "key", "tail", "head"]
-    statement = _upsert(schema.lane, dialect).values(_binds(columns))
+    statement = upsert(schema.lane, dialect).values(_binds(columns))
     statement = statement.on_conflict_do_update(
         index_elements=columns[:2], set_={"tail": schema.lane.c.tail + statement.excluded.tail}
     )

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from relay.errors import JournalRefused
 from relay.journal import schema
+from relay.journal.facts import put_fact
 
 MOVED = "moved"
 """The fact of a journal that was given up for a copy: where that is, and by which of the copies."""
@@ -113,7 +114,5 @@ def upgrade(connection: sa.Connection) -> None:
     there = {row.key for row in connection.execute(sa.select(schema.meta.c.key))}
     first = {"id": uuid.uuid4().hex, "probed_at": "0", "reload": "0", "change": "0"}
     for key, value in (first | wanted).items():
-        if key not in there:
-            connection.execute(sa.insert(schema.meta).values(key=key, value=value))
-        elif key in wanted:
-            connection.execute(sa.update(schema.meta).where(schema.meta.c.key == key).values(value=value))
+        if key in wanted or key not in there:
+            put_fact(connection, key, value)

@@ -11,6 +11,9 @@ from relay.journal.codec import to_wire
 from relay.journal.figures import pending_by_destination
 from relay.journal.statements import Statements
 
+BATCH = 500
+"""Rows that one transaction of an operator or a chore changes, so that senders do not wait behind it."""
+
 
 @dataclass(slots=True)
 class Sums:

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 
 from relay.journal import losses
 from relay.journal.engine import Engine
+from relay.journal.facts import put_fact, read_fact
 from relay.journal.faults import tell
 from relay.journal.losses import Loss
-from relay.journal.schema import ledger, meta
+from relay.journal.schema import ledger
 from relay.journal.tx import Sums, Tx
 from relay.journal.values import Hooks
 
@@ -120,11 +121,10 @@ class Witness:
         server = self._engine.server_of(tx.connection)
         if server is None:
             return self._server, False
-        noted = tx.connection.execute(sa.select(meta.c.value).where(meta.c.key == _SERVER)).scalar()
+        noted = read_fact(tx.connection, _SERVER)
         if noted != server:
             losses.lock(tx.connection)
-            tx.connection.execute(sa.delete(meta).where(meta.c.key == _SERVER))
-            tx.connection.execute(sa.insert(meta).values(key=_SERVER, value=server))
+            put_fact(tx.connection, _SERVER, server)
         before = noted if self._accepted is None else self._server
         return server, before is not None and before != server
 

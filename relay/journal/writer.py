@@ -20,10 +20,10 @@ from relay.journal import batch
 from relay.journal.batch import Alone, refusal
 from relay.journal.claim import release
 from relay.journal.engine import Engine, words_of
+from relay.journal.facts import put_fact
 from relay.journal.faults import Fault, report_here, tell
 from relay.journal.jobs import Ends, Job, Work, give_up, hand_out, owned_by, resolve, size_of
 from relay.journal.leases import Lease
-from relay.journal.schema import meta
 from relay.journal.statements import Statements
 from relay.journal.tally import Tally
 from relay.journal.tx import Mismatch, Sums, Tx
@@ -268,7 +268,7 @@ class Writer:
         """Do once what a batch does: a journal that takes a number but no event is none."""
         tx = self._begin(connection)
         batch.rehearse(tx, self._engine.fault_of)
-        connection.execute(sa.update(meta).where(meta.c.key == "probed_at").values(value=str(tx.now)))
+        put_fact(connection, "probed_at", str(tx.now))
 
     def _mark(self, *, now: bool = False) -> None:
         """Write the mark, which is a witness alone: a bug in it is reported, and stops nobody."""

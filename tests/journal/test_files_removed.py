@@ -126,7 +126,7 @@ async def test_a_deleted_journal_that_there_is_no_room_to_save_can_be_copied_fro
     engine: str, hooks: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commands of the reason bring back all that was taken, as long as the process lives."""
-    monkeypatch.setattr("relay.journal.open_files._RESERVE", 1 << 60)
+    monkeypatch.setattr("relay.journal.open_files.RESERVE", 1 << 60)
     with opened(engine, hooks=hooks) as journal:
         before = await acknowledged(journal)
         for suffix in FILES:

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from relay.journal import Journal, Reader, StateChange, holding
+from relay.journal.tx import BATCH
 from relay.model import DeliveryState, Standing
 from tests.journal.making import (
     NOW,
@@ -46,15 +47,15 @@ async def test_a_paused_destination_is_left_alone(journal: Journal, reader: Read
 
 async def test_a_pause_stops_ages_and_makes_all_due_at_its_end(journal: Journal, clock: StillClock) -> None:
     """What waited for its next attempt is due at once, in its order, and was not rewritten to be younger."""
-    await wait_for_later(journal, holding.BATCH + 1)
+    await wait_for_later(journal, BATCH + 1)
     await journal.pause("billing", reason="HTTP 410")
     clock.at += 100
-    assert (await journal.resume("billing")).due == holding.BATCH + 1
+    assert (await journal.resume("billing")).due == BATCH + 1
     assert not (await journal.resume("billing")).changed
     at = (await journal.standings())["billing"]
     assert (at.paused_at, at.pause_reason, at.paused_for, at.time(clock.at)) == (None, None, 100, NOW)
-    claims = await journal.claim("billing", 2 * holding.BATCH)
-    assert len(claims) == holding.BATCH + 1
+    claims = await journal.claim("billing", 2 * BATCH)
+    assert len(claims) == BATCH + 1
     numbers = [claim.event.seq or 0 for claim in claims]
     assert numbers == sorted(numbers)
     assert {claim.delivery.age_from for claim in claims} == {NOW}
@@ -79,13 +80,13 @@ async def test_a_resume_that_is_cut_short_leaves_the_pause(
     journal: Journal, engine: str, clock: StillClock
 ) -> None:
     """Some are due by then, none goes out, and the next resume does the rest."""
-    await wait_for_later(journal, holding.BATCH + 1)
+    await wait_for_later(journal, BATCH + 1)
     await journal.pause("billing", reason="operator")
     await journal._do(lambda tx: holding.make_due(tx, "billing", since=clock.at))  # its first batch
     with opened(engine, clock=clock) as other:
         assert await other.claim("billing", 9) == []
-        assert (await other.resume("billing")).due == holding.BATCH + 1
-        assert len(await other.claim("billing", 2 * holding.BATCH)) == holding.BATCH + 1
+        assert (await other.resume("billing")).due == BATCH + 1
+        assert len(await other.claim("billing", 2 * BATCH)) == BATCH + 1
 
 
 async def test_a_resume_ends_a_hold(journal: Journal, clock: StillClock) -> None:
@@ -175,12 +176,12 @@ async def test_a_probe_without_a_delivery_is_not_spent(journal: Journal, clock: 
 
 async def test_a_breaker_that_closes_makes_all_due(journal: Journal, clock: StillClock) -> None:
     """What had long to wait goes on at once; ages go on as they were."""
-    await wait_for_later(journal, holding.BATCH + 1)
+    await wait_for_later(journal, BATCH + 1)
     await journal.open_breaker("billing", probe_at=NOW)
     clock.at += 50
     assert (await journal.close_breaker("billing")).changed
     assert not (await journal.close_breaker("billing")).changed
-    assert len(await journal.claim("billing", 2 * holding.BATCH)) == holding.BATCH + 1
+    assert len(await journal.claim("billing", 2 * BATCH)) == BATCH + 1
     assert (await journal.standings())["billing"] == Standing(name="billing", version=2)
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from relay.journal import Entry, Journal, Orders, Reader, order_changes
+from relay.journal import Entry, Journal, Orders, Reader
+from relay.journal.tx import BATCH
 from relay.model import DeliveryState, route_id
 from tests.journal.making import NOW, StillClock, make_entry, make_laned, make_settlement, only, replayed
 from tests.journal.test_lanes import end_head
@@ -172,9 +173,9 @@ async def test_a_replay_goes_behind_what_is_pending(journal: Journal, reader: Re
 
 async def test_many_go_on_in_many_short_transactions(journal: Journal) -> None:
     """A batch each, all of them at last."""
-    await append(journal, *(behind(make_entry("billing")) for _ in range(order_changes.BATCH + 1)))
+    await append(journal, *(behind(make_entry("billing")) for _ in range(BATCH + 1)))
     assert (await journal.follow_orders()).released == {"billing"}
-    assert len(await journal.claim("billing", 9_999)) == order_changes.BATCH + 1
+    assert len(await journal.claim("billing", 9_999)) == BATCH + 1
 
 
 @only("sqlite", "the plan of a small table tells nothing on PostgreSQL")

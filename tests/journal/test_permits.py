@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from relay.journal import Claim, Journal, permits
+from relay.journal.advisory_locks import number_of
 from tests.journal.making import (
     NOW,
     StillClock,
@@ -124,7 +125,7 @@ async def test_nobody_waits_for_another_who_asks(engine: str, journal: Journal) 
     await fill(journal, 1)
     with by_hand(engine) as other:
         other.execute("BEGIN")
-        other.execute("SELECT pg_advisory_xact_lock(%s)", (permits.number_of("billing"),))
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (number_of(permits.lock_of("billing")),))
         assert await journal.claim("billing", 1, room=1) == []
         other.execute("COMMIT")
     claims: list[Claim] = await journal.claim("billing", 1, room=1)

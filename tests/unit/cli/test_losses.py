@@ -27,9 +27,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     Journal.open(url, clock=Clock()).close()
     monkeypatch.setenv("RELAY_JOURNAL", url)
     monkeypatch.setenv("RELAY_CONFIG", str(tmp_path / "none.yaml"))
-    row = LOSS.row()
     hand = sqlite3.connect(tmp_path / "relay.db", isolation_level=None)
-    hand.execute("INSERT INTO meta VALUES (?, ?)", (row["key"], row["value"]))
+    hand.execute("INSERT INTO meta VALUES (?, ?)", (LOSS.key, LOSS.value))
     hand.close()
     return lambda *arguments: CliRunner().invoke(app, list(arguments))
 
