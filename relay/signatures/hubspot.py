@@ -11,12 +11,29 @@ from urllib.parse import unquote
 from relay.errors import SignatureError
 from relay.model import Headers, Request
 from relay.signatures.family import HmacScheme, hmac_scheme
+from relay.signatures.keys import BASE64
+from relay.signatures.places import InBatch
+from relay.signatures.rows import Row, Signed
 from relay.signatures.scheme import Outgoing, Scheme, Verified, traits
-from relay.signatures.senders import HUBSPOT
+from relay.signatures.units import MILLISECONDS
 
 _OLDER: Final = b"x-hubspot-signature"
 # The escapes that HubSpot's page has one undo before the URL is signed; all others stay.
 _UNDONE: Final = re.compile(r"%(?:3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
+
+HUBSPOT: Final = Row(
+    name="hubspot",
+    about="HubSpot: X-HubSpot-Signature-v3 over method, URL, body and time",
+    header=b"x-hubspot-signature-v3",
+    signed=Signed.compile("{method}{url}{body}{timestamp}"),
+    encoding=BASE64,
+    timestamp_header=b"x-hubspot-request-timestamp",
+    unit=MILLISECONDS,
+    other_macs=frozenset({b"x-hubspot-signature"}),
+    # A batch has no id of its own; that of its only event is one.
+    type_at=(InBatch(("subscriptionType",)),),
+    id_at=(InBatch(("eventId",)),),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,13 +97,13 @@ _SIGNED: Final = (
     ),
     KindInfo(
         name="linear",
-        about=senders.LINEAR.about,
+        about=linear.LINEAR.about,
         options=(SECRETS, tolerance(60.0)),
         build=lambda o: linear.linear_scheme(o["secrets"], tolerance=o["tolerance"]),
     ),
     KindInfo(
         name="hubspot",
-        about=senders.HUBSPOT.about,
+        about=hubspot.HUBSPOT.about,
         options=(SECRETS, tolerance(300.0)),
         build=lambda o: hubspot.hubspot_scheme(o["secrets"], tolerance=o["tolerance"]),
     ),

@@ -11,10 +11,20 @@ from relay.errors import SignatureError
 from relay.expressions.parse import json_value
 from relay.model import Headers, Request
 from relay.signatures.family import HmacScheme, hmac_scheme
+from relay.signatures.places import InHeader
+from relay.signatures.rows import Row, Signed
 from relay.signatures.scheme import Outgoing, Scheme, Verified, traits
-from relay.signatures.senders import LINEAR
 
 _TIME: Final = "webhookTimestamp"  # in milliseconds
+
+LINEAR: Final = Row(
+    name="linear",
+    about="Linear: Linear-Signature, and webhookTimestamp in the body; 60 s of tolerance",
+    header=b"linear-signature",
+    signed=Signed.compile("{body}"),
+    type_at=(InHeader(b"linear-event", then="action"),),
+    id_at=(InHeader(b"linear-delivery"),),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,8 @@ from relay.signatures import handshakes
 from relay.signatures.family import HmacScheme, hmac_scheme
 from relay.signatures.forms import Fields
 from relay.signatures.keys import BASE64
-from relay.signatures.places import InBatch, InBody, InHeader
+from relay.signatures.places import InBody, InHeader
 from relay.signatures.rows import Row, Signed
-from relay.signatures.units import MILLISECONDS
 
 _BODY: Final = Signed.compile("{body}")
 
@@ -107,29 +106,6 @@ X: Final = Row(
     signed=_BODY,
     encoding=BASE64,
     prefix=b"sha256=",
-)
-
-HUBSPOT: Final = Row(
-    name="hubspot",
-    about="HubSpot: X-HubSpot-Signature-v3 over method, URL, body and time",
-    header=b"x-hubspot-signature-v3",
-    signed=Signed.compile("{method}{url}{body}{timestamp}"),
-    encoding=BASE64,
-    timestamp_header=b"x-hubspot-request-timestamp",
-    unit=MILLISECONDS,
-    other_macs=frozenset({b"x-hubspot-signature"}),
-    # A batch has no id of its own; that of its only event is one.
-    type_at=(InBatch(("subscriptionType",)),),
-    id_at=(InBatch(("eventId",)),),
-)
-
-LINEAR: Final = Row(
-    name="linear",
-    about="Linear: Linear-Signature, and webhookTimestamp in the body; 60 s of tolerance",
-    header=b"linear-signature",
-    signed=_BODY,
-    type_at=(InHeader(b"linear-event", then="action"),),
-    id_at=(InHeader(b"linear-delivery"),),
 )
 
 
