@@ -124,10 +124,10 @@ def copy(
     if undo:
         _take_back(source)
         return
-    from relay.journal import copy as move
+    from relay.journal import copy_journal
 
     with _telling() as told:
-        copied = move(source, load_settings(journal=target).journal, told)
+        copied = copy_journal(source, load_settings(journal=target).journal, told)
     if copied is None:
         typer.echo("nothing to do: this journal was copied there before")
         return

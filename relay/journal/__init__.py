@@ -1,6 +1,6 @@
 """The durable record of every event and delivery, and who works on them."""
 
-from relay.journal.copy import copy, take_back
+from relay.journal.copy import copy_journal, take_back
 from relay.journal.findings import Finding
 from relay.journal.handover import Copied
 from relay.journal.health import examine
@@ -70,7 +70,7 @@ __all__ = [
     "StateChange",
     "Status",
     "accept_file",
-    "copy",
+    "copy_journal",
     "doubt_of",
     "examine",
     "folder_of",

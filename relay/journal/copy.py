@@ -15,7 +15,7 @@ from relay.journal.sqlite import SqliteEngine
 from relay.journal.sqlite_opening import check
 
 
-def copy(source: str, target: str, told: Told) -> Copied | None:
+def copy_journal(source: str, target: str, told: Told) -> Copied | None:
     """Move the SQLite journal at one URL to PostgreSQL at another; None where that was done before.
 
     Raises JournalRefused where one of them must not be used for it, JournalUnavailable where it was cut

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from relay.cli.app import app
 from relay.errors import JournalRefused, JournalUnavailable
-from relay.journal import Entry, Journal, Reader, Retention, copy, take_back
+from relay.journal import Entry, Journal, Reader, Retention, copy_journal, take_back
 from relay.model import Dedup, DeliveryState, EventState, indexed
 from tests.journal.making import StillClock, by_hand, make_delivery, make_event, make_settlement, opened
 from tests.support import Receiver, RelayProcess, eventually
@@ -119,7 +119,7 @@ def _columns(connection: Any, url: str, table: str) -> list[str]:
 async def test_all_of_it_is_there_to_the_last_byte(old: str, new: str) -> None:
     """Every table, whatever the senders wrote; a key that no index takes stands there once, as its hash."""
     await fill(old, 50)
-    copied = copy(old, new, told)
+    copied = copy_journal(old, new, told)
     assert copied is not None
     assert copied.same
     assert copied.skipped == 1
@@ -152,7 +152,7 @@ def _named(old: str, new: str, table: str, order: str) -> list[tuple[Any, ...]]:
 
 CUT_OFF = """
 import os, signal, sys
-from relay.journal import copy
+from relay.journal import copy_journal
 
 left = int(sys.argv[3])
 
@@ -162,7 +162,7 @@ def told(table, done, total):
     if not left:
         os.kill(os.getpid(), signal.SIGKILL)
 
-copy(sys.argv[1], sys.argv[2], told)
+copy_journal(sys.argv[1], sys.argv[2], told)
 """
 
 
@@ -181,10 +181,10 @@ async def test_a_copy_that_is_killed_again_and_again_goes_on(old: str, new: str,
         for url in (old, new):
             with pytest.raises(JournalRefused, match="relay journal copy"), opened(url):
                 pass
-    copied = copy(old, new, told)
+    copied = copy_journal(old, new, told)
     assert copied is not None
     assert copied.same
-    assert copy(old, new, told) is None
+    assert copy_journal(old, new, told) is None
 
     with Receiver() as receiver:
         config = f"""
@@ -222,7 +222,7 @@ async def test_numbers_are_given_on_from_where_they_were(old: str, new: str) -> 
     await fill(old, 1)
     with by_hand(old) as connection:
         connection.execute("UPDATE sqlite_sequence SET seq = 500")
-    assert copy(old, new, told) is not None
+    assert copy_journal(old, new, told) is not None
     with opened(new) as journal:
         await journal.append(_entry(time.time(), "billing"))
     with by_hand(new) as connection:
@@ -234,11 +234,11 @@ async def test_a_journal_that_is_served_is_not_moved(old: str, new: str) -> None
     """It is named, and goes on as if nothing had been asked; the new database stays empty."""
     with opened(old) as journal:
         with pytest.raises(JournalRefused, match=r"being served by .*process"):
-            copy(old, new, told)
+            copy_journal(old, new, told)
         with by_hand(new) as connection:
             assert connection.execute("SELECT to_regclass('event')").fetchone() == (None,)
         await journal.append(_entry(time.time(), "billing"))
-    assert copy(old, new, told) is not None
+    assert copy_journal(old, new, told) is not None
 
 
 async def test_a_database_with_something_in_it_is_left_alone(old: str, databases: Databases) -> None:
@@ -248,7 +248,7 @@ async def test_a_database_with_something_in_it_is_left_alone(old: str, databases
         with opened(new) as journal:
             await journal.append(_entry(time.time(), "billing"))
         with pytest.raises(JournalRefused, match="holds something already, in the tables delivery, event"):
-            copy(old, new, told)
+            copy_journal(old, new, told)
         with Reader.open(new) as reader:
             assert len(reader.events()) == 1
     with opened(old):
@@ -263,7 +263,7 @@ async def test_an_old_journal_can_be_taken_back(old: str, new: str) -> None:
     with opened(old) as journal:
         await journal.append(_entry(time.time(), "billing"))
     with pytest.raises(JournalRefused, match="holds something already"):
-        copy(old, new, told)
+        copy_journal(old, new, told)
     with pytest.raises(JournalRefused, match="unfinished copy"), opened(new):
         pass
 
@@ -274,10 +274,10 @@ async def test_a_row_that_postgresql_refuses_is_named(old: str, new: str) -> Non
     with by_hand(old) as connection:
         connection.execute("UPDATE event SET remote = 'a' || char(0) || 'b' WHERE seq = 3")
     with pytest.raises(JournalRefused, match=r"a row of event \(seq 3, id 'evt_.*NUL"):
-        copy(old, new, told)
+        copy_journal(old, new, told)
     with by_hand(old) as connection:
         connection.execute("UPDATE event SET remote = NULL WHERE seq = 3")
-    copied = copy(old, new, told)
+    copied = copy_journal(old, new, told)
     assert copied is not None
     assert copied.same
 
@@ -314,7 +314,7 @@ def test_a_server_that_is_not_there_changes_nothing(old: str, tmp_path: Path) ->
     with opened(old):
         pass
     with pytest.raises((JournalRefused, JournalUnavailable)):
-        copy(old, f"postgresql://me@/relay?host={tmp_path}", told)
+        copy_journal(old, f"postgresql://me@/relay?host={tmp_path}", told)
     with opened(old):
         pass
     assert json.loads((tmp_path / "relay.db.mark").read_text())["journal"]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from relay.errors import JournalRefused
-from relay.journal import Journal, Reader, copy, examine, schema, upgrade
+from relay.journal import Journal, Reader, copy_journal, examine, schema, upgrade
 from relay.model import DeliveryState, Standing
 from tests.journal.making import NOW, StillClock, by_hand, make_entry, make_laned, make_settlement, opened
 from tests.support.databases import Databases
@@ -120,9 +120,9 @@ async def test_it_can_be_moved_to_postgresql(first: str, databases: Databases, c
     """Once it is upgraded; and goes on there."""
     with databases.one(empty=True) as new:
         with pytest.raises(JournalRefused, match="relay journal upgrade"):
-            copy(first, new, lambda *_: None)
+            copy_journal(first, new, lambda *_: None)
         upgrade(first)
-        copied = copy(first, new, lambda *_: None)
+        copied = copy_journal(first, new, lambda *_: None)
         assert copied is not None
         assert copied.same
         with opened(new, clock=clock) as journal, Reader.open(new) as reader:
