@@ -5,17 +5,15 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
-from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, TypeAlias
+from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, WithJsonSchema
 
+from relay.config.model import Network
 from relay.config.nodes import Interpolated
 from relay.config.report import nearest, quoted
 from relay.config.values import Wrong, literal, reads, reads_url, shown
-
-Network: TypeAlias = IPv4Network | IPv6Network
 
 _SCHEMES = ("https", "http")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")

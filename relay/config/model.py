@@ -6,16 +6,18 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from relay import retry
-from relay.config.addresses import Network
 from relay.expressions import Program, Template, View
 from relay.limits import BreakerPolicy
 from relay.model import Headers, indexed, route_id
 from relay.routing import Order, Route, key_text
 from relay.signatures import Scheme
+
+Network: TypeAlias = IPv4Network | IPv6Network
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 _LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+", re.ASCII)

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from relay.config.addresses import Network, network, url
+from relay.config.addresses import network, url
+from relay.config.model import Network
 from relay.config.values import Wrong, duration, shown
 from relay.errors import ConfigError
 
