@@ -16,11 +16,12 @@ from relay.alerts import Alerts, Watch
 from relay.chores import Chores
 from relay.clock import Clock
 from relay.config import Configuration, Settings
-from relay.dispatch import Courier, Dispatcher
+from relay.dispatch import Bodies, Courier, Dispatcher
 from relay.egress import Egress
 from relay.errors import JournalUnavailable
 from relay.ingest import Ingest
 from relay.journal import Journal, Reader
+from relay.memory import BodyMemory
 from relay.orders import OrderKeeper
 from relay.reload import FOLLOW_EVERY, Reloader
 from relay.telemetry import Telemetry
@@ -41,6 +42,7 @@ class Service:
         self.configuration = configuration
         self.telemetry = telemetry
         self.clock = Clock()
+        self.memory = BodyMemory()
         self.node = uuid7().hex
         telemetry.bind(node=self.node)
         self.ready = False
@@ -118,6 +120,7 @@ class Service:
             journal=self.journal,
             telemetry=telemetry,
             clock=self.clock,
+            bodies=Bodies(self.memory),
         )
         self.ingest = Ingest(
             configuration=configuration,

@@ -9,18 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from relay.config.model import Celery, Destination, Email, Http
+from relay.memory import MEDIUM, SMALL, BodyMemory, Part
 from relay.model import Event
-
-SMALL = 64 * 1024
-"""Bytes of a body up to which it is small: claims load it with its event."""
-
-MEDIUM = 1024 * 1024
-"""Bytes up to which it is of medium size."""
-
-SMALL_ROOM = 32 * 1024 * 1024
-MEDIUM_ROOM = 64 * 1024 * 1024
-LARGE_ROOM = 160 * 1024 * 1024
-"""Together 256 MiB. What hangs in one of them holds up none of the others."""
 
 COPIES_IN_MAIL = 9
 COPIES_IN_TASK = 6
@@ -37,8 +27,7 @@ Who is refused asks again after a second; one that does not is paused, open, or 
 class _Room:
     """The bytes for bodies of one size; `waiting` has who waits, in order, and when each asked last."""
 
-    size: int
-    used: int = 0
+    part: Part
     waiting: dict[str, float] = field(default_factory=dict)
 
     def take(self, count: int, destination: str | None, clock: Callable[[], float]) -> bool:
@@ -47,16 +36,14 @@ class _Room:
         Without a destination whoever waits goes first, and nobody is made to wait. More than the whole
         room fits where there is nothing else.
         """
-        if not self.waiting and self.used + count <= self.size:
-            self.used += count
+        if not self.waiting and self.part.take(count):
             return True
         now = clock()
         for name, asked in tuple(self.waiting.items()):
             if now - asked > STALE:
                 del self.waiting[name]
         is_first = next(iter(self.waiting), destination) == destination
-        if is_first and (self.used + count <= self.size or not self.used):
-            self.used += count
+        if is_first and self.part.take(count, own=0):
             if destination is not None:
                 self.waiting.pop(destination, None)
             return True
@@ -89,15 +76,12 @@ class Bodies:
     A body above `SMALL` is in memory and counted once for all deliveries of its event.
     """
 
-    def __init__(
-        self,
-        *,
-        small: int = SMALL_ROOM,
-        medium: int = MEDIUM_ROOM,
-        large: int = LARGE_ROOM,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._rooms = (_Room(small), _Room(medium), _Room(large))
+    def __init__(self, memory: BodyMemory, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rooms = (
+            _Room(memory.small_in_flight),
+            _Room(memory.medium_in_flight),
+            _Room(memory.large_in_flight),
+        )
         self._clock = clock
         self._lock = threading.Lock()
         self._taken: dict[str, _Taken] = {}
@@ -106,7 +90,7 @@ class Bodies:
     @property
     def used(self) -> int:
         """Bytes that are counted now."""
-        return sum(room.used for room in self._rooms)
+        return sum(room.part.used for room in self._rooms)
 
     def enter(self, delivery_id: str, event: Event, *, copies: int = 0) -> bool:
         """Count the body of a new event for a delivery; False where there is no room, or others wait for it.
@@ -167,13 +151,13 @@ class Bodies:
         taken = self._taken.pop(delivery_id, None)
         if taken is None:
             return
-        taken.room.used -= taken.own
+        taken.room.part.give(taken.own)
         if taken.event_id is None:
             return
         shared = self._shared[taken.event_id]
         shared.users -= 1
         if not shared.users:
-            shared.room.used -= shared.size
+            shared.room.part.give(shared.size)
             del self._shared[taken.event_id]
 
     def _room(self, count: int) -> _Room:

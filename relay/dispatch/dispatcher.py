@@ -43,7 +43,7 @@ class Dispatcher:
         journal: Journal,
         telemetry: Telemetry,
         clock: Clock,
-        bodies: Bodies | None = None,
+        bodies: Bodies,
     ) -> None:
         self._courier = courier
         self._journal = journal
@@ -53,7 +53,7 @@ class Dispatcher:
         self._shares = Shares(journal.node)
         # A gate stays when its destination has left the file: what is under way still needs it.
         self._gates: dict[str, Gate] = {}
-        self._bodies = Bodies() if bodies is None else bodies
+        self._bodies = bodies
         self._claimer = Claimer(
             self._gates,
             self._take,

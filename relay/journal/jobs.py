@@ -31,6 +31,15 @@ class Job:
     withdrawn: bool = False
     retry_at: float = 0.0
 
+    def withdraw(self) -> None:
+        """Have nothing written. It may stay in the queue for long, where nobody counts its body."""
+        self.withdrawn = True
+        self.work = _nothing
+
+
+def _nothing(_: Tx) -> None:
+    """What is written for a job that was withdrawn."""
+
 
 Ends = list[tuple[Job, Any]]
 """Jobs with their results; an exception is raised where the job is awaited."""

@@ -129,7 +129,7 @@ class Writer:
         """Take a job back; False when it is in a batch already, or done."""
         with self._lock:
             if not job.taken:
-                job.withdrawn = True
+                job.withdraw()
             return job.withdrawn
 
     def expire(self, job: Job) -> None:

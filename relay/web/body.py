@@ -8,12 +8,10 @@ from types import coroutine
 from typing import Any
 
 from relay.errors import RequestRefused
+from relay.memory import SMALL, BodyMemory
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-
-BUDGET = 256 * 1024 * 1024
-"""Bytes of bodies over all requests that are in receipt or not stored yet."""
 
 DEADLINE = 30.0
 """Seconds for a whole body."""
@@ -22,25 +20,41 @@ _RETRY_AFTER = 5
 
 
 class BodyBudget:
-    """Bytes that the bodies in receipt may hold together.
+    """Bytes that the bodies in receipt, or not stored yet, may hold together.
 
     What has arrived counts, not what was announced: else ten idle sockets that announce 25 MiB
-    each would lock everyone out.
+    each would lock everyone out. The first 64 KiB of each body count apart from the rest, so that large
+    ones leave room for small ones.
     """
 
-    def __init__(self, size: int = BUDGET) -> None:
-        self.size = size
-        self.used = 0
+    def __init__(self, memory: BodyMemory) -> None:
+        self._small = memory.small_in_receipt
+        self._large = memory.large_in_receipt
 
-    def take(self, count: int) -> None:
-        """Count bytes in, or refuse the request that brought them."""
-        if self.used + count > self.size:
-            raise RequestRefused(503, "memory", retry_after=_RETRY_AFTER)
-        self.used += count
+    @property
+    def used(self) -> int:
+        """Bytes that are counted now."""
+        return self._small.used + self._large.used
+
+    def take(self, count: int, *, held: int = 0) -> None:
+        """Count bytes in, or refuse the request that brought them; `held` of its body are counted already."""
+        small = min(held + count, SMALL) - min(held, SMALL)
+        large = count - small
+        if not self._small.take(small):
+            raise _no_room()
+        if large and not self._large.take(large, own=max(0, held - SMALL)):
+            self._small.give(small)
+            raise _no_room()
 
     def give(self, count: int) -> None:
-        """Count bytes out."""
-        self.used -= count
+        """Count out the bytes of one body."""
+        self._small.give(min(count, SMALL))
+        if count > SMALL:
+            self._large.give(count - SMALL)
+
+
+def _no_room() -> RequestRefused:
+    return RequestRefused(503, "memory", retry_after=_RETRY_AFTER)
 
 
 async def read_body(
@@ -77,20 +91,19 @@ async def read_body(
 
 
 async def _collect(first: Awaitable[Message], receive: Receive, limit: int, budget: BodyBudget) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
+    # Not a list of pieces: what these leave in the heap stays with the process.
+    body = bytearray()
     try:
         message = await first
         while True:
-            chunk = _chunk(message, limit - size)
-            budget.take(len(chunk))
-            size += len(chunk)
-            chunks.append(chunk)
+            chunk = _chunk(message, limit - len(body))
+            budget.take(len(chunk), held=len(body))
+            body += chunk
             if not message.get("more_body", False):
-                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                return bytes(body)
             message = await receive()
     finally:
-        budget.give(size)
+        budget.give(len(body))
 
 
 def _chunk(message: Message, room: int) -> bytes:

@@ -80,7 +80,7 @@ class Ingress:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.budget = BodyBudget()
+        self.budget = BodyBudget(service.memory)
         self.replace(service.configuration)
 
     def replace(self, configuration: Configuration) -> None:

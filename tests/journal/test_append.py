@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 
 from relay.errors import JournalUnavailable, RowRefused
 from relay.journal import Entry, Journal, Reader, Settled
+from relay.journal.jobs import Job
 from relay.model import Dedup, DeliveryState, EventState, Rendered, indexed
 from tests.journal.making import (
     NOW,
@@ -176,6 +178,8 @@ async def test_an_append_that_outlives_its_time_is_withdrawn(engine: str) -> Non
             await asyncio.sleep(0.05)
             with pytest.raises(JournalUnavailable, match="nothing was stored"):
                 await journal.append(late)
+            # Nor is its body kept until the lock is free: senders come again with the same one.
+            assert not [one for one in gc.get_referrers(late) if isinstance(one, Job)]
         await asyncio.gather(blocker, return_exceptions=True)
         await journal.append(make_entry("billing", key="late"))
         with Reader.open(engine) as reader:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from relay.errors import RequestRefused
+from relay.memory import BodyMemory
 from relay.web.body import BodyBudget, Message, read_body
 
 
@@ -46,7 +47,7 @@ async def read(
     budget: BodyBudget | None = None,
 ) -> bytes:
     """Read a body made of these messages; the budget must be whole again in the end."""
-    budget = budget if budget is not None else BodyBudget()
+    budget = budget if budget is not None else BodyBudget(BodyMemory())
     before = budget.used
     try:
         return await read_body(
@@ -88,7 +89,7 @@ async def test_declared_too_large_is_refused_unread() -> None:
     """Content-Length over the limit is enough to say no."""
     sender = Sender([chunk(b"x")])
     with pytest.raises(RequestRefused) as caught:
-        await read_body(sender.receive, limit=10, declared=11, budget=BodyBudget())
+        await read_body(sender.receive, limit=10, declared=11, budget=BodyBudget(BodyMemory()))
     assert (caught.value.status, caught.value.reason) == (413, "too_large")
     assert sender.asked == 0
 
@@ -125,7 +126,7 @@ async def test_a_sender_that_left_is_told_apart(messages: tuple[dict[str, Any] |
 
 async def test_a_used_up_budget_is_503_with_retry_after() -> None:
     """What all bodies in receipt hold together has a limit; the sender is asked to come again."""
-    budget = BodyBudget(8)
+    budget = BodyBudget(BodyMemory(small_in_receipt=8, shared=0))
     budget.take(4)
     refused = await refusal(chunk(b"xxx", more=True), chunk(b"xx", more=True), budget=budget)
     assert (refused.status, refused.reason) == (503, "memory")
@@ -134,7 +135,7 @@ async def test_a_used_up_budget_is_503_with_retry_after() -> None:
 
 async def test_cancellation_gives_the_budget_back() -> None:
     """A handler that is cancelled in mid-body leaves nothing counted, and is cancelled indeed."""
-    budget = BodyBudget()
+    budget = BodyBudget(BodyMemory())
     task = asyncio.create_task(
         read_body(Sender([None, chunk(b"xx", more=True)]).receive, limit=10, budget=budget)
     )
@@ -148,7 +149,7 @@ async def test_cancellation_gives_the_budget_back() -> None:
 
 async def test_cancellation_before_the_first_byte() -> None:
     """A handler that is cancelled while it waits for the first byte is cancelled."""
-    task = asyncio.create_task(read_body(Sender([]).receive, limit=10, budget=BodyBudget()))
+    task = asyncio.create_task(read_body(Sender([]).receive, limit=10, budget=BodyBudget(BodyMemory())))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -168,5 +169,5 @@ async def test_cancellation_reaches_who_was_waiting() -> None:
         raise AssertionError
 
     with pytest.raises(RequestRefused):
-        await read_body(receive, limit=10, deadline=0.02, budget=BodyBudget())
+        await read_body(receive, limit=10, deadline=0.02, budget=BodyBudget(BodyMemory()))
     assert told == ["cancelled"]

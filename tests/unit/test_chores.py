@@ -21,9 +21,10 @@ from relay.alerts import Alerts, Watch
 from relay.chores import Chores
 from relay.clock import Clock
 from relay.config import load
-from relay.dispatch import Courier, Dispatcher
+from relay.dispatch import Bodies, Courier, Dispatcher
 from relay.egress import Egress
 from relay.journal import Journal, Reader
+from relay.memory import BodyMemory
 from relay.telemetry import Notice, Telemetry
 
 CONFIG = """
@@ -53,7 +54,7 @@ async def housekeeping(folder: Path, log: io.StringIO) -> AsyncIterator[list[Not
                 rng=random.Random(1),
             )
             parts: dict[str, Any] = {"journal": journal, "telemetry": telemetry, "clock": clock}
-            dispatcher = Dispatcher((), courier=courier, **parts)
+            dispatcher = Dispatcher((), courier=courier, bodies=Bodies(BodyMemory()), **parts)
             beside = Chores(
                 reader=reader,
                 dispatcher=dispatcher,

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from relay.dispatch.bodies import MEDIUM, SMALL, STALE, Bodies, Load
+from relay.dispatch.bodies import STALE, Bodies, Load
+from relay.memory import MEDIUM, SMALL, BodyMemory
 from tests.unit.test_dispatch_dispatcher import event_of
 
 LARGE = MEDIUM + 1
@@ -32,7 +33,10 @@ def time() -> Time:
 @pytest.fixture
 def bodies(time: Time) -> Bodies:
     """Room for ten bodies of each size."""
-    return Bodies(small=10 * SMALL, medium=10 * MEDIUM, large=10 * LARGE, clock=time)
+    memory = BodyMemory(
+        small_in_flight=10 * SMALL, medium_in_flight=10 * MEDIUM, large_in_flight=10 * LARGE, shared=0
+    )
+    return Bodies(memory, clock=time)
 
 
 def taken(load: Load, number: int, size: int, rendered: int = 0) -> bool:

@@ -18,13 +18,13 @@ import pytest
 from relay import config
 from relay.clock import Clock
 from relay.config import Configuration
-from relay.dispatch import Courier, Dispatcher
-from relay.dispatch.bodies import Bodies
+from relay.dispatch import Bodies, Courier, Dispatcher
 from relay.dispatch.gate import Gate
 from relay.egress import Egress
 from relay.errors import JournalUnavailable
 from relay.journal import Entry, Journal
 from relay.limits import Share
+from relay.memory import BodyMemory
 from relay.model import Decision, Delivery, Event, Outcome, Standing
 from relay.telemetry import Telemetry
 
@@ -109,7 +109,7 @@ class Bench:
             journal=journal,
             telemetry=self.telemetry,
             clock=self.clock,
-            bodies=bodies,
+            bodies=bodies or Bodies(BodyMemory()),
         )
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:

@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from relay.clock import Clock
-from relay.dispatch.bodies import MEDIUM, Bodies
+from relay.dispatch import Bodies
 from relay.journal import Journal
+from relay.memory import MEDIUM, BodyMemory
 from tests.unit.test_dispatch_dispatcher import event_of, loaded, ok, running, until
 
 LARGE = MEDIUM + 1
@@ -35,7 +36,7 @@ async def test_what_hangs_takes_its_room_and_holds_up_nothing_small(journal: Jou
             await go_on.wait()
         return httpx.Response(200)
 
-    bodies = Bodies(large=2 * LARGE)
+    bodies = Bodies(BodyMemory(large_in_flight=2 * LARGE, shared=0))
     async with running(journal, loaded(tmp_path, "one", "two", "quick"), hang, bodies) as bench:
         for number in range(4):
             await bench.store(number, ("one", "two")[number % 2], body=bytes(LARGE))
@@ -56,7 +57,7 @@ async def test_what_hangs_takes_its_room_and_holds_up_nothing_small(journal: Jou
 async def test_the_largest_goes_alone_and_is_not_overtaken(journal: Journal, tmp_path: Path) -> None:
     """An event that is larger than all the room has its turn, though others are due that would fit."""
     go_on = asyncio.Event()
-    bodies = Bodies(large=3 * LARGE, clock=lambda: 0.0)
+    bodies = Bodies(BodyMemory(large_in_flight=3 * LARGE, shared=0), clock=lambda: 0.0)
     used: list[tuple[str, int]] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -82,7 +83,7 @@ async def test_the_largest_goes_alone_and_is_not_overtaken(journal: Journal, tmp
 
 async def test_a_newcomer_without_room_is_left_to_a_claim(journal: Journal, tmp_path: Path) -> None:
     """It takes no slot and no room; what is reserved is given back when the event was not stored."""
-    bodies = Bodies(large=LARGE)
+    bodies = Bodies(BodyMemory(large_in_flight=LARGE, shared=0))
     async with running(journal, loaded(tmp_path, "one"), ok, bodies) as bench:
         events = [replace(event_of(number), body=bytes(LARGE)) for number in range(2)]
         await until(lambda: bench.dispatcher.reserve("one", "dlv_0", events[0]))
@@ -106,7 +107,7 @@ async def test_the_deliveries_of_one_event_share_its_body(journal: Journal, tmp_
             await go_on.wait()
         return httpx.Response(200)
 
-    bodies = Bodies()
+    bodies = Bodies(BodyMemory())
     async with running(journal, loaded(tmp_path, "one", "two"), hang, bodies) as bench:
         event = replace(event_of(1), body=bytes(LARGE))
         await until(lambda: bench.dispatcher.reserve("one", f"dlv_{1:032x}", event))

@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 
 from relay.errors import RequestRefused
+from relay.memory import BodyMemory
 from relay.web.body import BodyBudget, read_body
 from relay.web.protocol import MAX_PIPELINED, IngressProtocol, ingress_protocol
 
@@ -30,7 +31,7 @@ class Server:
         self.refused: list[tuple[int, str]] = []
         self.seen: list[dict[str, Any]] = []
         self.errors: list[RequestRefused] = []
-        self.budget = BodyBudget()
+        self.budget = BodyBudget(BodyMemory())
         self.limit = 1024 * 1024
         self.hold = asyncio.Event()
         self.hold.set()
