@@ -4,6 +4,7 @@ from relay.journal.copy import copy_journal, take_back
 from relay.journal.findings import Finding
 from relay.journal.handover import Copied
 from relay.journal.health import examine
+from relay.journal.hooks import Hooks
 from relay.journal.journal import Journal
 from relay.journal.losses import Loss
 from relay.journal.opening import accept_file, doubt_of, folder_of, upgrade
@@ -17,7 +18,6 @@ from relay.journal.values import (
     Entry,
     EventLine,
     Filter,
-    Hooks,
     LaneView,
     Ledger,
     Look,

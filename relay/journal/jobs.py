@@ -22,6 +22,7 @@ class Job:
 
     keep      it is tried until it succeeds
     retry_at  not before then, by the monotonic clock: it failed alone
+    reason    why it did
     """
 
     work: Work
@@ -30,6 +31,7 @@ class Job:
     taken: bool = False
     withdrawn: bool = False
     retry_at: float = 0.0
+    reason: str | None = None
 
     def withdraw(self) -> None:
         """Have nothing written. It may stay in the queue for long, where nobody counts its body."""

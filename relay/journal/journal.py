@@ -18,6 +18,7 @@ from relay.journal import claim, holding, losses, nodes, operate, purging, settl
 from relay.journal.destinations import Destinations
 from relay.journal.engine import Engine
 from relay.journal.figures import pending_by_destination
+from relay.journal.hooks import Hooks
 from relay.journal.leases import Lease, rescue_dead
 from relay.journal.losses import Loss
 from relay.journal.opening import open_engine
@@ -25,7 +26,6 @@ from relay.journal.tx import BATCH, Tx
 from relay.journal.values import (
     Claim,
     Entry,
-    Hooks,
     Load,
     Look,
     Purged,

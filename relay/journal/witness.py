@@ -17,10 +17,10 @@ from relay.journal import losses
 from relay.journal.engine import Engine
 from relay.journal.facts import put_fact, read_fact
 from relay.journal.faults import tell
+from relay.journal.hooks import Hooks
 from relay.journal.losses import Loss
 from relay.journal.schema import ledger
 from relay.journal.tx import Sums, Tx
-from relay.journal.values import Hooks
 
 LOOK_EVERY = 2.0
 """Seconds of another node's events that nobody misses where that node is gone too."""

@@ -17,17 +17,20 @@ import sqlalchemy as sa
 from relay.clock import Clock
 from relay.errors import JournalUnavailable, RelayError
 from relay.journal import batch
+from relay.journal.availability import Availability
 from relay.journal.batch import Alone, refusal
 from relay.journal.claim import release
 from relay.journal.engine import Engine, words_of
 from relay.journal.facts import put_fact
 from relay.journal.faults import Fault, report_here, tell
+from relay.journal.hooks import Hooks
 from relay.journal.jobs import Ends, Job, Work, give_up, hand_out, owned_by, resolve, size_of
+from relay.journal.kept import Kept
 from relay.journal.leases import Lease
 from relay.journal.statements import Statements
 from relay.journal.tally import Tally
 from relay.journal.tx import Mismatch, Sums, Tx
-from relay.journal.values import Entry, Hooks, Settlement
+from relay.journal.values import Entry, Settlement
 from relay.journal.watchdog import Watchdog
 from relay.journal.witness import Witness
 
@@ -69,14 +72,11 @@ class Writer:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self.at_rest = threading.Lock()  # whoever has it keeps a batch from being begun
-        self._kept: list[Job] = []
+        self._kept = Kept(hooks)
         self._rejected = Sums()
-        self._failure: str | None = None
-        self._low: str | None = None
-        self._hang: str | None = None
+        self._availability = Availability(hooks)
         self._patience = patience
         self._watchdog = None if hooks is None else Watchdog(patience)
-        self._announced: str | None = None
         self._probe_at = 0.0
         self._stopping = False
         self._ended = False
@@ -86,7 +86,7 @@ class Writer:
     @property
     def trouble(self) -> str | None:
         """Why the journal takes no events now, if so."""
-        return self._hang or self._failure or self._low
+        return self._availability.reason
 
     @property
     def is_alive(self) -> bool:
@@ -157,9 +157,11 @@ class Writer:
             while not (self._stopping and self._queue.empty()):
                 self._turn()
         except BaseException as error:  # noqa: BLE001 - no thread of ours ends without a word
-            self._failure = f"the thread that writes the journal has ended: {type(error).__name__}: {error}"
+            self._availability.failure = (
+                f"the thread that writes the journal has ended: {type(error).__name__}: {error}"
+            )
             self._report(error)
-            self._announce()
+            self._availability.report()
             if self._died is not None:
                 tell(self._died)
         finally:
@@ -191,13 +193,14 @@ class Writer:
                 ends = self._write_batch(jobs)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(error)
-            ends = self._refuse(jobs, self._failure or "")
+            ends = self._refuse(jobs, self._availability.failure or "")
         except BaseException:
             ends = [(job, JournalUnavailable("the thread that writes the journal has ended")) for job in jobs]
             raise
         finally:
-            self._hang = None
-            self._announce()
+            self._availability.hang = None
+            self._availability.report()
+            self._kept.report()
             hand_out(ends, self.forgotten)
 
     def _watched(self) -> AbstractContextManager[None]:
@@ -205,8 +208,10 @@ class Writer:
         return contextlib.nullcontext() if self._watchdog is None else self._watchdog.over(self._note_hang)
 
     def _note_hang(self) -> None:
-        self._hang = f"the journal hangs: its disk or server takes over {self._patience:g} s for a write"
-        self._announce()
+        self._availability.hang = (
+            f"the journal hangs: its disk or server takes over {self._patience:g} s for a write"
+        )
+        self._availability.report()
 
     def _take(self, jobs: list[Job]) -> None:
         """Take the next batch; nothing after a second without work."""
@@ -231,23 +236,23 @@ class Writer:
         jobs[:] = [job for job in jobs if job.taken]
 
     def _write_batch(self, jobs: list[Job]) -> Ends:
-        if self._failure is not None and not self._probe():
-            return self._refuse(jobs, self._failure)
-        self._low = self._engine.no_room()
+        if self._availability.failure is not None and not self._probe():
+            return self._refuse(jobs, self._availability.failure)
+        self._availability.low = self._engine.no_room()
         ends: Ends = []
-        if self._low is not None:
-            ends = [(job, JournalUnavailable(self._low)) for job in jobs if isinstance(job.work, Entry)]
+        if self._availability.low is not None:
+            ends = [
+                (job, JournalUnavailable(self._availability.low))
+                for job in jobs
+                if isinstance(job.work, Entry)
+            ]
             jobs[:] = [job for job in jobs if not isinstance(job.work, Entry)]
-        jobs[:0] = self._kept_and_due()  # into the list of the turn, which is refused where this raises
+        # Into the list of the turn, which is refused where this raises.
+        jobs[:0] = self._kept.take(everything=self._stopping)
         return ends + self._commit(jobs)
 
-    def _kept_and_due(self) -> list[Job]:
-        now, kept = time.monotonic(), self._kept
-        self._kept = [] if self._stopping else [job for job in kept if job.retry_at > now]
-        return kept if self._stopping else [job for job in kept if job.retry_at <= now]
-
     def _refuse(self, jobs: Sequence[Job], why: str) -> Ends:
-        self._kept += [job for job in jobs if job.keep]
+        self._kept.add(job for job in jobs if job.keep)
         return [(job, JournalUnavailable(why)) for job in jobs if not job.keep]
 
     def _probe(self) -> bool:
@@ -261,7 +266,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, the next second tries again
             self._fail(error)
             return False
-        self._failure = None
+        self._availability.failure = None
         return True
 
     def _rehearse(self, connection: sa.Connection) -> None:
@@ -293,7 +298,7 @@ class Writer:
             self._fail(error)
             with self._lock:
                 self._rejected.add(rejected)
-            return self._refuse(jobs, self._failure or "")
+            return self._refuse(jobs, self._availability.failure or "")
         self._lease.kept()
         self._witness.committed(sums)  # before its futures resolve
         self.tally.keep(sums)
@@ -360,6 +365,9 @@ class Writer:
         """What the caller of a job that was tried by itself hears; nothing yet where it is kept."""
         job, failure = alone.job, alone.failure
         # That the engine refuses a sender's values is the sender's to hear, and nobody else's.
+        if failure is not None and failure.fault is Fault.STATEMENT and job.keep:
+            self._kept.hold_back(job, words_of(failure.error))
+            return []
         is_theirs = (
             failure is not None and failure.fault is Fault.ROW and not isinstance(job.work, Settlement)
         )
@@ -367,10 +375,6 @@ class Writer:
             self._report(failure.error, job)
         if failure is None or alone.done:
             return [(job, alone.result)]
-        if failure.fault is Fault.STATEMENT and job.keep:
-            job.retry_at = time.monotonic() + _TICK
-            self._kept.append(job)
-            return []
         return [(job, refusal(job.work, failure, bare=self._hooks is None))]
 
     def _fail(self, error: Exception) -> None:
@@ -378,7 +382,7 @@ class Writer:
         fault = self._engine.fault_of(error)
         if fault is Fault.OURS:
             self._report(error)
-        self._failure = f"the journal cannot be written: {words_of(error)}"
+        self._availability.failure = f"the journal cannot be written: {words_of(error)}"
         self._probe_at = time.monotonic() + _TICK
         if fault is not Fault.BUSY:
             self._engine.discard()
@@ -390,13 +394,3 @@ class Writer:
             return
         ended = job.work.delivery.id if job is not None and isinstance(job.work, Settlement) else None
         tell(partial(self._hooks.internal_error, where="journal", error=error, delivery_id=ended))
-
-    def _announce(self) -> None:
-        trouble = self.trouble
-        if self._hooks is None or (trouble is None) == (self._announced is None):
-            return
-        self._announced = trouble
-        if trouble is None:
-            tell(self._hooks.recovered)
-        else:
-            tell(self._hooks.unavailable, trouble)

@@ -120,6 +120,14 @@ class Life(Voice):
         """The journal takes writes again."""
         self._log.info("journal.recovered")
 
+    def kept_back(self, error: str, number: int) -> None:
+        """The journal takes writes, but not `number` of them, most of them outcomes of attempts."""
+        self._log.error("journal.unavailable", unwritten=number, error=text_of(error))
+
+    def caught_up(self) -> None:
+        """All outcomes that the journal did not take are written."""
+        self._log.info("journal.recovered", unwritten=0)
+
     def rewound(self, *, loss: str | None, events: int | None, since: float | None) -> None:
         """The database is another one, or in an earlier state; of a loss `journal_rewound` gives notice."""
         if loss is None:

@@ -47,6 +47,8 @@ class Told:
 
     troubles: list[str] = field(default_factory=list)
     recoveries: int = 0
+    kept: list[tuple[str, int]] = field(default_factory=list)
+    caught_up_times: int = 0
     batches: list[int] = field(default_factory=list)
     bugs: list[BaseException] = field(default_factory=list)
     rewinds: list[tuple[str | None, int | None, float | None]] = field(default_factory=list)
@@ -58,6 +60,14 @@ class Told:
     def recovered(self) -> None:
         """Remember it."""
         self.recoveries += 1
+
+    def kept_back(self, error: str, number: int) -> None:
+        """Remember it."""
+        self.kept.append((error, number))
+
+    def caught_up(self) -> None:
+        """Remember it."""
+        self.caught_up_times += 1
 
     def committed(self, size: int, seconds: float) -> None:
         """Remember how many jobs."""

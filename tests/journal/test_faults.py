@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import pytest
 
 from relay.errors import InternalFault, JournalUnavailable
-from relay.journal import Entry, Journal, Reader, Receipt, Settled, codec
+from relay.journal import Entry, Journal, Reader, Receipt, Settled, codec, kept
 from relay.journal import append as appending
 from relay.journal import settle as settling
 from relay.model import DeliveryState
@@ -25,20 +25,21 @@ from tests.journal.making import (
     only,
     opened,
 )
+from tests.journal.test_changes import until
 from tests.journal.test_trouble import recovery
 
 _TRIGGERS = {
     "sqlite": (
-        "CREATE TRIGGER no BEFORE INSERT ON event WHEN {} BEGIN SELECT raise(ABORT, 'no more'); END",
+        "CREATE TRIGGER no BEFORE INSERT ON {} WHEN {} BEGIN SELECT raise(ABORT, '{}'); END",
         "DROP TRIGGER no",
     ),
     "postgresql": (
         """
         CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN IF {} THEN RAISE EXCEPTION 'no more'; END IF; RETURN NEW; END $$;
-        CREATE TRIGGER no BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION no()
+            $$ BEGIN IF {1} THEN RAISE EXCEPTION '{2}'; END IF; RETURN NEW; END $$;
+        CREATE TRIGGER no BEFORE INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION no()
         """,
-        "DROP TRIGGER no ON event",
+        "DROP FUNCTION no CASCADE",
     ),
 }
 
@@ -53,12 +54,20 @@ def renamed(url: str, table: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def triggered(url: str, condition: str) -> Iterator[None]:
-    """Let the database raise where an event is stored for which the condition holds."""
+def triggered(url: str, condition: str, *, table: str = "event") -> Iterator[Callable[[str], None]]:
+    """Let the database raise where a row is stored for which the condition holds.
+
+    What it says then, the test may change; there is no moment at which it does not raise.
+    """
     begin, end = _TRIGGERS[url.partition(":")[0]]
     with by_hand(url) as hand:
-        hand.execute(begin.format(condition))
-        yield
+
+        def say(message: str) -> None:
+            for statement in ("BEGIN", end, begin.format(table, condition, message), "COMMIT"):
+                hand.execute(statement)
+
+        hand.execute(begin.format(table, condition, "no more"))
+        yield say
         hand.execute(end)
 
 
@@ -144,6 +153,31 @@ async def test_the_end_of_an_attempt_waits_for_a_journal_that_refuses_it(
     assert (await ending).done
     assert len(reader.attempts_of(entry.deliveries[0].id)) == 1
     assert (len(hooks.troubles), hooks.bugs) == (1, [])
+
+
+async def test_outcomes_that_the_journal_refuses_are_reported_once_for_each_reason(
+    journal: Journal, reader: Reader, hooks: Told, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are tried again in silence, however many they are; that all are written is reported, too."""
+    monkeypatch.setattr(kept, "TRY_EVERY", 0.0)  # with each batch
+    entry = make_entry("one", "two", owner=journal.node)
+    await journal.append(entry)
+    ends: list[asyncio.Task[Settled]] = []
+    with triggered(engine, "NEW.status = 207", table="attempt") as say:
+        for delivery in entry.deliveries:
+            ends.append(asyncio.create_task(journal.settle(make_settlement(delivery, status=207))))
+            for _ in range(5):
+                await journal._do(lambda _: None)
+        assert [reason.partition(" ")[0] for reason, _ in hooks.kept] == ["no"]
+        say("never again")
+        for _ in range(5):
+            await journal._do(lambda _: None)
+        assert hooks.caught_up_times == 0
+    assert [end.done for end in await asyncio.gather(*ends)] == [True, True]
+    await until(lambda: hooks.caught_up_times == 1)
+    assert [reason.partition(" ")[0] for reason, _ in hooks.kept] == ["no", "never"]
+    assert (hooks.bugs, hooks.troubles) == ([], [])
+    assert all(len(reader.attempts_of(one.id)) == 1 for one in entry.deliveries)
 
 
 async def test_a_bug_in_storing_one_event_concerns_that_one_alone(

@@ -38,6 +38,12 @@ class Hooks:
     def recovered(self) -> None:
         """Nothing to do."""
 
+    def kept_back(self, error: str, number: int) -> None:
+        """Nothing to count."""
+
+    def caught_up(self) -> None:
+        """Nothing to count."""
+
     def committed(self, size: int, seconds: float) -> None:
         """Stand still."""
         if self.stop:

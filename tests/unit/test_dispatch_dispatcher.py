@@ -69,6 +69,12 @@ class Commits:
     def recovered(self) -> None:
         """Nothing to count."""
 
+    def kept_back(self, error: str, number: int) -> None:
+        """Nothing to count."""
+
+    def caught_up(self) -> None:
+        """Nothing to count."""
+
     def committed(self, size: int, seconds: float) -> None:
         """One more batch."""
         self.jobs += size
