@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from relay.signatures import greetings, vectors
+from relay.signatures import greetings
 from relay.signatures.forms import Listed
 from relay.signatures.handshakes import Echo
 from relay.signatures.keys import BASE64, BASE64URL, from_base64, from_hex
 from relay.signatures.places import InBatch, InBody, InHeader
-from relay.signatures.provider import Provider, mac
+from relay.signatures.provider import SAMPLES, Provider, mac
 
 _COMMAS: Final = Listed(b",")
 _EVENT: Final = (InBody(("event",)),)
@@ -33,7 +33,7 @@ _HEX: Final = (
         "Jira",
         "X-Hub-Signature",
         note="system webhooks, not those of Connect apps",
-        vector=vectors.JIRA,
+        confirmed_by="Atlassian's page on Jira's webhooks",
         prefix=b"sha256=",
         type_at=_body("webhookEvent"),
         id_at=(InHeader(b"x-atlassian-webhook-identifier"),),
@@ -43,12 +43,12 @@ _HEX: Final = (
         "chargify",
         "Chargify (Maxio)",
         "X-Chargify-Webhook-Signature-Hmac-Sha-256",
-        confidence="high",
+        confirmed_by=SAMPLES,
         type_at=_EVENT,
         forms=True,
     ),
     mac("checkout-com", "Checkout.com", "Cko-Signature", type_at=_TYPE, id_at=_ID),
-    mac("checkr", "Checkr", "X-Checkr-Signature", confidence="high", type_at=_TYPE, id_at=_ID),
+    mac("checkr", "Checkr", "X-Checkr-Signature", confirmed_by=SAMPLES, type_at=_TYPE, id_at=_ID),
     mac(
         "circleci",
         "CircleCI",
@@ -63,12 +63,12 @@ _HEX: Final = (
         "coinbase-commerce",
         "Coinbase Commerce",
         "X-CC-Webhook-Signature",
-        vector=vectors.COINBASE_COMMERCE,
+        confirmed_by="tests of coinbase-commerce-python",
         type_at=_body("event", "type"),
         id_at=_body("event", "id"),
     ),
     mac("deel", "Deel", "X-Deel-Signature", "POST{body}"),
-    mac("doppler", "Doppler", "X-Doppler-Signature", confidence="high", prefix=b"sha256="),
+    mac("doppler", "Doppler", "X-Doppler-Signature", confirmed_by=SAMPLES, prefix=b"sha256="),
     mac("dub", "Dub", "Dub-Signature", type_at=_EVENT, id_at=_ID),
     mac("dwolla", "Dwolla", "X-Request-Signature-SHA-256", type_at=_body("topic"), id_at=_ID),
     mac(
@@ -80,7 +80,7 @@ _HEX: Final = (
         id_header=b"framer-webhook-submission-id",
         id_at=(InHeader(b"framer-webhook-submission-id"),),
     ),
-    mac("gocardless", "GoCardless", "Webhook-Signature", vector=vectors.GOCARDLESS),
+    mac("gocardless", "GoCardless", "Webhook-Signature", confirmed_by="tests of gocardless-pro-python"),
     mac("launchdarkly", "LaunchDarkly", "X-LD-Signature", type_at=_body("kind")),
     mac(
         "lemon-squeezy",
@@ -92,7 +92,7 @@ _HEX: Final = (
         "modern-treasury",
         "Modern Treasury",
         "X-Signature",
-        vector=vectors.MODERN_TREASURY,
+        confirmed_by="tests of modern-treasury-python",
         type_at=_EVENT,
     ),
     mac(
@@ -128,14 +128,14 @@ _HEX: Final = (
         "Pusher Channels",
         "X-Pusher-Signature",
         note="the key is the secret of the app",
-        vector=vectors.PUSHER,
+        confirmed_by="tests of pusher-http-go",
         type_at=(InBatch(("name",), within=("events",)),),
     ),
     mac(
         "razorpay",
         "Razorpay",
         "X-Razorpay-Signature",
-        vector=vectors.RAZORPAY,
+        confirmed_by="tests of razorpay-python",
         type_at=_EVENT,
         id_at=(InHeader(b"x-razorpay-event-id"),),
     ),
@@ -144,7 +144,7 @@ _HEX: Final = (
         "Sendbird",
         "X-Sendbird-Signature",
         note="the key is the master API token",
-        confidence="high",
+        confirmed_by=SAMPLES,
         type_at=_body("category"),
     ),
     mac(
@@ -184,16 +184,16 @@ _BASE64: Final = (
         "aftership",
         "AfterShip",
         "Aftership-Hmac-Sha256",
-        confidence="high",
+        confirmed_by=SAMPLES,
         encoding=BASE64,
         type_at=_EVENT,
     ),
-    mac("bolt", "Bolt", "X-Bolt-Hmac-Sha256", confidence="high", encoding=BASE64, type_at=_TYPE),
+    mac("bolt", "Bolt", "X-Bolt-Hmac-Sha256", confirmed_by=SAMPLES, encoding=BASE64, type_at=_TYPE),
     mac(
         "cronofy",
         "Cronofy",
         "Cronofy-HMAC-SHA256",
-        vector=vectors.CRONOFY,
+        confirmed_by="Cronofy's page on authenticating push notifications",
         encoding=BASE64,
         form=_COMMAS,
         type_at=_body("notification", "type"),
@@ -230,7 +230,7 @@ _BASE64: Final = (
         "primer",
         "Primer",
         "X-Signature-Primary",
-        confidence="high",
+        confirmed_by=SAMPLES,
         encoding=BASE64,
         type_at=_body("eventType"),
     ),
@@ -251,7 +251,7 @@ _BASE64: Final = (
         type_at=(InHeader(b"x-wc-webhook-topic"),),
         id_at=(InHeader(b"x-wc-webhook-delivery-id"),),
     ),
-    mac("xero", "Xero", "X-Xero-Signature", confidence="high", encoding=BASE64),
+    mac("xero", "Xero", "X-Xero-Signature", confirmed_by=SAMPLES, encoding=BASE64),
 )
 
 _SHA1: Final = (
@@ -259,7 +259,7 @@ _SHA1: Final = (
         "autodesk-aps",
         "Autodesk Platform Services",
         "X-Adsk-Signature",
-        confidence="high",
+        confirmed_by=SAMPLES,
         algorithm="sha1",
         prefix=b"sha1hash=",
         type_at=_body("hook", "event"),
@@ -285,7 +285,7 @@ _SHA1: Final = (
         "segment",
         "Segment",
         "X-Signature",
-        confidence="high",
+        confirmed_by=SAMPLES,
         algorithm="sha1",
         type_at=_TYPE,
         id_at=_body("messageId"),
@@ -309,7 +309,7 @@ _SHA512: Final = (
         "Authorize.net",
         "X-ANET-Signature",
         note="the key is hex",
-        confidence="high",
+        confirmed_by=SAMPLES,
         algorithm="sha512",
         prefix=b"sha512=",
         decode_key=from_hex,
@@ -321,7 +321,7 @@ _SHA512: Final = (
         "Onfleet",
         "X-Onfleet-Signature",
         note="the key is hex",
-        confidence="high",
+        confirmed_by=SAMPLES,
         algorithm="sha512",
         decode_key=from_hex,
     ),

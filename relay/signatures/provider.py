@@ -1,10 +1,10 @@
-"""A provider of the table: its row or its token, how sure we are of it, and how its scheme is built."""
+"""A provider of the table: its row or its token, what confirms it, and how its scheme is built."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Final, Literal, TypedDict, Unpack
 
 from relay.signatures.family import hmac_scheme
 from relay.signatures.forms import Form
@@ -14,10 +14,9 @@ from relay.signatures.rows import Row, Signed
 from relay.signatures.scheme import Challenge, Greeting, Scheme
 from relay.signatures.tokens import api_key_scheme, basic_scheme
 from relay.signatures.units import Unit
-from relay.signatures.vectors import Vector
 
-Confidence = Literal["high", "medium", "low"]
-"""high: by a vector, code samples or a dated page of the provider; medium: by its prose; low: in doubt."""
+SAMPLES: Final = "samples in its documentation"
+"""What confirms a row whose provider publishes code or signed examples, and no vector."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,25 +32,21 @@ class Token:
 class Provider:
     """One scheme of the table; it has either a row or a token.
 
-    vector     a signature that the provider published, which the row verifies
-    package    the provider's own library, which signs and verifies as the row does
-    greeting   makes the answer to a handshake that nobody signs, from the first secret
+    confirmed_by  what shows beyond prose that the row is right: a published signature, a package, samples
+    greeting      makes the answer to a handshake that nobody signs, from the first secret
     """
 
     name: str
     about: str
-    confidence: Confidence
     row: Row | None = None
     token: Token | None = None
-    vector: Vector | None = None
-    package: str | None = None
+    confirmed_by: str | None = None
     greeting: Callable[[bytes], Greeting] | None = None
 
     @property
     def experimental(self) -> bool:
         """Tell whether documentation alone stands for the row; a plain token leaves nothing to be wrong."""
-        confirmed = self.vector is not None or self.package is not None or self.confidence == "high"
-        return self.row is not None and not confirmed
+        return self.row is not None and self.confirmed_by is None
 
     def build(self, options: Mapping[str, Any]) -> Scheme:
         """Build the scheme of checked options: secrets and what else it takes; ValueError if they do not fit.
@@ -102,8 +97,7 @@ def mac(
     signed: str = "{body}",
     *,
     note: str = "",
-    confidence: Confidence = "medium",
-    vector: Vector | None = None,
+    confirmed_by: str | None = None,
     **options: Unpack[RowOptions],
 ) -> Provider:
     """Make a provider with a row: its name in the file and for people, its header as documented."""
@@ -115,4 +109,4 @@ def mac(
         signed=Signed.compile(signed),
         **options,
     )
-    return Provider(name=name, about=about, confidence=confidence, row=row, vector=vector)
+    return Provider(name=name, about=about, row=row, confirmed_by=confirmed_by)

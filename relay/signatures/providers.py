@@ -6,7 +6,7 @@ from typing import Final
 
 from relay.signatures.body_signers import BODY_SIGNERS
 from relay.signatures.greetings import okta_greeting
-from relay.signatures.provider import Confidence, Provider, Token
+from relay.signatures.provider import Provider, Token
 from relay.signatures.public_signers import PUBLIC_SIGNERS
 from relay.signatures.scheme import Greeting
 from relay.signatures.time_signers import TIME_SIGNERS
@@ -20,20 +20,19 @@ def _key(
     header: str | None = None,
     *,
     note: str = "",
-    confidence: Confidence = "medium",
     greeting: Greeting | None = None,
 ) -> Provider:
     """Make a provider that shows a key in a header; None: its operator chose the header."""
     where = header or "a key in the header that you chose there"
     token = Token(kind="api-key", header=header.lower().encode() if header else None, greeting=greeting)
     about = f"{title}: {where}" + (f"; {note}" if note else "")
-    return Provider(name=name, about=about, confidence=confidence, token=token)
+    return Provider(name=name, about=about, token=token)
 
 
 def _basic(name: str, title: str, *, note: str = "") -> Provider:
     """Make a provider that authenticates by HTTP Basic."""
     about = f"{title}: HTTP Basic authentication" + (f"; {note}" if note else "")
-    return Provider(name=name, about=about, confidence="medium", token=Token(kind="basic"))
+    return Provider(name=name, about=about, token=Token(kind="basic"))
 
 
 _TOKENS: Final = (
@@ -47,7 +46,7 @@ _TOKENS: Final = (
     _key("okta", "Okta event hooks", note="answers the verification challenge", greeting=okta_greeting),
     _basic("postmark", "Postmark"),
     _basic("sparkpost", "SparkPost"),
-    _key("telegram", "Telegram bots", "X-Telegram-Bot-Api-Secret-Token", confidence="high"),
+    _key("telegram", "Telegram bots", "X-Telegram-Bot-Api-Secret-Token"),
     _key("zapier", "Zapier"),
 )
 

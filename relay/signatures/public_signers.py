@@ -9,7 +9,6 @@ import base64
 import re
 from typing import Final
 
-from relay.signatures import vectors
 from relay.signatures.keys import BASE64
 from relay.signatures.places import InBody, InHeader
 from relay.signatures.provider import Provider, mac
@@ -78,8 +77,7 @@ PUBLIC_SIGNERS: Final[tuple[Provider, ...]] = (
         "Wise",
         "X-Signature-SHA256",
         note="by its public key, of which the sandbox has another",
-        confidence="high",
-        vector=vectors.WISE,
+        confirmed_by="transferwise/digital-signatures-examples, with the key of the sandbox",
         make_key=rsa_key,
         encoding=BASE64,
         other_macs=frozenset({b"x-signature"}),

@@ -9,15 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from relay.signatures import vectors
 from relay.signatures.forms import Fields, Listed
 from relay.signatures.greetings import twitch_challenge
 from relay.signatures.keys import BASE64, BASE64URL, raw
 from relay.signatures.places import InBody, InHeader
-from relay.signatures.provider import Confidence, Provider, mac
+from relay.signatures.provider import SAMPLES, Provider, mac
 from relay.signatures.rows import ROWS, STANDARD_WEBHOOKS, Row
 from relay.signatures.units import ISO, MILLISECONDS, SECONDS_OR_MILLISECONDS
-from relay.signatures.vectors import Vector
 
 _DOT: Final = "{timestamp}.{body}"
 _EVENT: Final = (InBody(("event",)),)
@@ -30,7 +28,7 @@ _IN_FIELDS: Final = (
         "Affirm",
         "X-Affirm-Signature",
         _DOT,
-        confidence="high",
+        confirmed_by=SAMPLES,
         algorithm="sha512",
         prefix=b"v0=",
         form=Fields(),
@@ -40,7 +38,7 @@ _IN_FIELDS: Final = (
         "Buildkite",
         "X-Buildkite-Signature",
         _DOT,
-        confidence="high",
+        confirmed_by=SAMPLES,
         prefix=b"signature=",
         form=Fields(time=b"timestamp="),
         type_at=(InHeader(b"x-buildkite-event"), *_EVENT),
@@ -70,7 +68,7 @@ _IN_FIELDS: Final = (
         "Mux",
         "Mux-Signature",
         _DOT,
-        confidence="high",
+        confirmed_by=SAMPLES,
         prefix=b"v1=",
         form=Fields(),
         type_at=_TYPE,
@@ -91,7 +89,7 @@ _IN_FIELDS: Final = (
         "Recurly",
         "Recurly-Signature",
         _DOT,
-        vector=vectors.RECURLY,
+        confirmed_by="tests of recurly-client-ruby",
         form=Fields(time=b""),
         # Its library writes milliseconds, and requests with seconds have been seen.
         unit=SECONDS_OR_MILLISECONDS,
@@ -102,8 +100,7 @@ _IN_FIELDS: Final = (
         "Sanity",
         "Sanity-Webhook-Signature",
         _DOT,
-        confidence="high",
-        vector=vectors.SANITY,
+        confirmed_by="tests of @sanity/webhook",
         encoding=BASE64URL,
         prefix=b"v1=",
         form=Fields(),
@@ -115,7 +112,7 @@ _IN_FIELDS: Final = (
         "Shippo",
         "Shippo-Auth-Signature",
         _DOT,
-        confidence="high",
+        confirmed_by=SAMPLES,
         prefix=b"v1=",
         form=Fields(),
         type_at=_EVENT,
@@ -126,7 +123,7 @@ _IN_FIELDS: Final = (
         "WorkOS",
         "WorkOS-Signature",
         _DOT,
-        vector=vectors.WORKOS,
+        confirmed_by="tests of workos-ruby",
         prefix=b"v1=",
         form=Fields(),
         unit=MILLISECONDS,
@@ -148,7 +145,6 @@ _IN_A_HEADER: Final = (
         "Airwallex",
         "X-Signature",
         "{timestamp}{body}",
-        confidence="low",
         timestamp_header=b"x-timestamp",
         unit=None,
         tolerance=None,
@@ -161,7 +157,7 @@ _IN_A_HEADER: Final = (
         "Box-Signature-Primary",
         "{body}{timestamp}",
         note="and -Secondary, each under its own key",
-        vector=vectors.BOX,
+        confirmed_by="tests of box-python-sdk",
         also=frozenset({b"box-signature-secondary"}),
         encoding=BASE64,
         timestamp_header=b"box-delivery-timestamp",
@@ -206,7 +202,7 @@ _IN_A_HEADER: Final = (
         "Klaviyo",
         "Klaviyo-Signature",
         "{body}{timestamp}",
-        confidence="high",
+        confirmed_by=SAMPLES,
         timestamp_header=b"klaviyo-timestamp",
         unit=None,
         tolerance=None,
@@ -216,7 +212,6 @@ _IN_A_HEADER: Final = (
         "Lob",
         "Lob-Signature",
         _DOT,
-        confidence="low",
         timestamp_header=b"lob-signature-timestamp",
         unit=None,
         tolerance=None,
@@ -228,7 +223,7 @@ _IN_A_HEADER: Final = (
         "Sinch",
         "X-Sinch-Webhook-Signature",
         "{body}.{header:x-sinch-webhook-signature-nonce}.{timestamp}",
-        vector=vectors.SINCH,
+        confirmed_by="tests of sinch-sdk-dotnet",
         encoding=BASE64,
         timestamp_header=b"x-sinch-webhook-signature-timestamp",
     ),
@@ -253,7 +248,6 @@ _IN_A_HEADER: Final = (
         "X-Webflow-Signature",
         "{timestamp}:{body}",
         note="webhooks of an OAuth app",
-        confidence="low",
         timestamp_header=b"x-webflow-timestamp",
         unit=SECONDS_OR_MILLISECONDS,
         type_at=(InBody(("triggerType",)),),
@@ -288,31 +282,30 @@ def _adopter(
     base: Row = STANDARD_WEBHOOKS,
     *,
     note: str = "",
-    confidence: Confidence = "medium",
-    vector: Vector | None = None,
+    confirmed_by: str | None = None,
 ) -> Provider:
     """Make a provider of one that signs as another row says, and with HMAC alone."""
     how = "as svix" if base is _SVIX else "as standard-webhooks"
     about = f"{title}: {how}" + (f", {note}" if note else "")
     row = replace(base, name=name, about=about, ed25519=b"")
     # The construction is the package's; that the provider uses it is its documentation's word.
-    package = "svix" if base is _SVIX else "standardwebhooks"
-    return Provider(name=name, about=about, confidence=confidence, row=row, vector=vector, package=package)
+    package = "the package svix" if base is _SVIX else "the package standardwebhooks"
+    return Provider(name=name, about=about, row=row, confirmed_by=confirmed_by or package)
 
 
 _ADOPTERS: Final = (
     _adopter("brex", "Brex", note="the key is bare base64"),
     _adopter("clerk", "Clerk", _SVIX),
-    _adopter("etsy", "Etsy", confidence="high"),
-    _adopter("finch", "Finch", _FINCH, note="with finch- headers", vector=vectors.FINCH),
+    _adopter("etsy", "Etsy", confirmed_by=SAMPLES),
+    _adopter("finch", "Finch", _FINCH, note="with finch- headers", confirmed_by="tests of finch-api-go"),
     _adopter("gemini", "Gemini API", note="static secrets"),
     _adopter("incident-io", "incident.io"),
     _adopter("increase", "Increase"),
     _adopter("loops", "Loops"),
-    _adopter("openai", "OpenAI", confidence="high", vector=vectors.OPENAI),
-    _adopter("polar", "Polar", _POLAR, note="the key is the whole text", confidence="high"),
+    _adopter("openai", "OpenAI", confirmed_by="tests of openai-python"),
+    _adopter("polar", "Polar", _POLAR, note="the key is the whole text", confirmed_by=SAMPLES),
     _adopter("render", "Render"),
-    _adopter("replicate", "Replicate", confidence="high"),
+    _adopter("replicate", "Replicate", confirmed_by=SAMPLES),
     _adopter("resend", "Resend", _SVIX),
     _adopter("stytch", "Stytch", _SVIX),
     _adopter("supabase", "Supabase Auth hooks", note="the key comes after v1,whsec_"),

@@ -22,6 +22,7 @@ from relay.signatures.rows import Row, Signed
 from relay.signatures.units import SECONDS
 from tests.unit.signatures.authority import RSA, ec_pem, ed25519_pem, pem
 from tests.unit.signatures.helpers import NOW, URL, parser, request, signed, swapped, verdict, without
+from tests.unit.signatures.provider_vectors import VECTORS
 
 BODY = b'{"type": "a", "n": 1.0}'
 OLD, NEW = b"0123456789abcdef0123456789abcdef", b"fedcba9876543210fedcba9876543210"
@@ -30,7 +31,7 @@ OLD, NEW = b"0123456789abcdef0123456789abcdef", b"fedcba9876543210fedcba98765432
 BY_NAME = {provider.name: provider for provider in KNOWN}
 SIGNING = [provider.name for provider in KNOWN if provider.row is not None]
 TOKENS = [provider.name for provider in KNOWN if provider.token is not None]
-PUBLISHED = [provider.name for provider in KNOWN if provider.vector is not None]
+PUBLISHED = sorted(VECTORS)
 
 
 @cache
@@ -74,8 +75,7 @@ def test_no_two_providers_share_a_name() -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_what_the_provider_published_verifies(name: str) -> None:
     """The row takes the provider's own signature, and refuses it for another body, secret or time."""
-    vector = BY_NAME[name].vector
-    assert vector is not None
+    vector = VECTORS[name]
     made = built(name, [NEW, vector.secret])
     assert verdict(made, request(vector.body, vector.headers), now=vector.now) == 1
     assert verdict(made, request(vector.body + b" ", vector.headers), now=vector.now) == "mismatch"
@@ -86,8 +86,7 @@ def test_what_the_provider_published_verifies(name: str) -> None:
 
 def test_the_second_vectors_verify() -> None:
     """Box's other signature is under its other key, and Sanity published a second one."""
-    vector = BY_NAME["box"].vector
-    assert vector is not None
+    vector = VECTORS["box"]
     second = built("box", [b"SampleSecondaryKey"])
     assert verdict(second, request(vector.body, vector.headers), now=vector.now) == 0
     header = b"t=1633518820676,v1=e7C9h2sfbFfc4V7TEz7PSOp4IoNzl0UdVsBV-1wgdeA"
@@ -185,7 +184,7 @@ def test_only_rows_that_nobody_confirms_are_experimental() -> None:
     }
     assert built("notion").experimental
     assert built("webflow").experimental
-    bare = replace(BY_NAME["gocardless"], vector=None)
+    bare = replace(BY_NAME["gocardless"], confirmed_by=None)
     assert bare.experimental
 
 

@@ -296,3 +296,22 @@ VwIDAQAB
         ),
     ),
 )
+
+VECTORS: Final = {
+    "atlassian-jira": JIRA,
+    "box": BOX,
+    "coinbase-commerce": COINBASE_COMMERCE,
+    "cronofy": CRONOFY,
+    "finch": FINCH,
+    "gocardless": GOCARDLESS,
+    "modern-treasury": MODERN_TREASURY,
+    "openai": OPENAI,
+    "pusher": PUSHER,
+    "razorpay": RAZORPAY,
+    "recurly": RECURLY,
+    "sanity": SANITY,
+    "sinch": SINCH,
+    "wise": WISE,
+    "workos": WORKOS,
+}
+"""By the name of the provider."""
