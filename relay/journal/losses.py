@@ -82,7 +82,7 @@ def note(
     known_at: float,
     now: float,
 ) -> Loss | None:
-    """Note what a node misses of each slot; None where that is known.
+    """Note what a node misses of each slot; the loss that it belongs to, None where all of it is accepted.
 
     The node knew the database last at `known_at`. What others have noticed since then is the same: each of
     them knows its own slot exactly, and of another's what it saw of it last.
@@ -97,7 +97,7 @@ def note(
     before: Mapping[int, int] = {} if noted is None else noted.slots
     together = {slot: max(before.get(slot, 0), missing.get(slot, 0)) for slot in {*before, *missing}}
     if together == before:
-        return None
+        return noted
     since = max((last_at[slot] for slot in missing if slot in last_at), default=None)
     if noted is None:
         loss = Loss(id=uuid.uuid4().hex[:8], slots=together, since=since, seen_at=now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import sqlalchemy as sa
 
@@ -40,6 +40,16 @@ def register(
             clock=clock,
         )
     )
+
+
+def taken_slots(connection: sa.Connection) -> set[int]:
+    """The slots of the ledger that nodes have."""
+    return {row.slot for row in connection.execute(sa.select(_node.c.slot).distinct())}
+
+
+def first_free(taken: Collection[int]) -> int:
+    """The slot that the next node gets: the first that no other has."""
+    return min(set(range(len(taken) + 1)).difference(taken))
 
 
 def unregister(tx: Tx) -> None:

@@ -67,8 +67,7 @@ class RowLease:
         """Make the row, with the first slot that no other has."""
         if self._node is None:
             return
-        taken = {row.slot for row in connection.execute(sa.select(_node.c.slot))}
-        self.slot = min(set(range(len(taken) + 1)) - taken)
+        self.slot = nodes.first_free(nodes.taken_slots(connection))
         self._began_at = now
         nodes.register(connection, node=self._node, now=now, slot=self.slot)
         self._beat(connection)

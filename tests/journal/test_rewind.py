@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
 from relay.errors import JournalUnavailable
-from relay.journal import Journal, Loss, Reader
+from relay.journal import Journal, Loss, Reader, witness
 from tests.journal.making import StillClock, Told, by_hand, make_entry, opened
 from tests.support.databases import Databases
 
@@ -74,7 +75,8 @@ async def test_a_server_that_is_only_away_for_a_moment_is_not_mentioned(engine: 
         assert (hooks.rewinds, reader.losses()) == ([], ())
 
 
-async def test_two_nodes_notice_together_what_each_of_them_has_lost(engine: str) -> None:
+@pytest.mark.parametrize("server", ["same", "another"])
+async def test_two_nodes_notice_together_what_each_of_them_has_lost(engine: str, server: str) -> None:
     """The number is that of both, each is counted once, and it stays until an operator accepts it."""
     hooks = [Told(), Told()]
     clock = StillClock()
@@ -92,14 +94,15 @@ async def test_two_nodes_notice_together_what_each_of_them_has_lost(engine: str)
             await store(two, 5)
             clock.at += 11
             await insist(one, two)
+        for journal in (one, two) if server == "another" else ():
+            journal._writer._witness._server = "another/00000001"
         await insist(one, two)
         (loss,) = reader.losses()
         assert loss.events == 37
         assert set(loss.slots.values()) == {31, 6}
         assert loss.since == clock.at - 29
-        told = [rewind for hook in hooks for rewind in hook.rewinds]
-        assert {name for name, _, _ in told} == {loss.id}
-        assert max(events or 0 for _, events, _ in told) == 37
+        assert [[name for name, _, _ in hook.rewinds] for hook in hooks] == [[loss.id], [loss.id]]
+        assert hooks[1].rewinds[0][1] == 37
         assert reader.status().losses == (loss,)
         cut_off(engine)
         await insist(one, two)
@@ -152,3 +155,32 @@ async def test_another_server_that_no_node_outlived_is_told_without_a_number(eng
         with opened(engine, hooks=hooks) as journal:
             await store(journal, 3)
     assert hooks.rewinds == [(None, None, None)]
+
+
+async def test_one_look_reads_a_bounded_number_of_slots(engine: str) -> None:
+    """Where many nodes live they are read in turns; one that has ended is read once more, and that is all."""
+    clock = StillClock()
+
+    async def known_after_a_look(journal: Journal) -> Counter[int]:
+        clock.at += witness.LOOK_EVERY
+        await journal._do(lambda _: None)
+        return Counter((journal._writer._witness._accepted or {}).values())
+
+    with opened(engine, clock=clock) as journal, by_hand(engine) as hand:
+        hand.execute(
+            "INSERT INTO node (id, started_at, version, host, pid, slot)"
+            " SELECT 'node' || n, 1, '1', 'host', 1, n FROM generate_series(1, 40) n"
+        )
+        hand.execute(
+            "INSERT INTO ledger (source, destination, counter, slot, value, at)"
+            " SELECT source, '', counter, slot, 1, 1 FROM unnest(ARRAY['a', 'b', 'c']) source,"
+            " unnest(ARRAY['accepted', 'rejected']) counter, generate_series(1, 40) slot"
+        )
+        assert [(await known_after_a_look(journal))[3] for _ in range(3)] == [16, 32, 40]
+        hand.execute("UPDATE ledger SET value = 2")
+        hand.execute("DELETE FROM node WHERE id LIKE 'node%'")
+        assert [(await known_after_a_look(journal))[6] for _ in range(3)] == [17, 33, 40], (
+            "one where a node may have come and gone"
+        )
+        hand.execute("UPDATE ledger SET value = 3")
+        assert (await known_after_a_look(journal))[9] == 1
