@@ -9,37 +9,18 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from relay.errors import SignatureError, UsageError
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """Stands in for the provider in tests: an RSA key, and where its certificate is said to be."""
-
-    key: RSAPrivateKey = field(repr=False)
-    certificate_url: str
-
-    def sign(self, message: bytes, *, sha1: bool = False) -> bytes:
-        """Sign, as base64."""
-        from cryptography.hazmat.primitives.asymmetric import padding  # noqa: PLC0415 - costs 10 MB
-
-        return base64.b64encode(self.key.sign(message, padding.PKCS1v15(), _digest(sha1=sha1)()))
-
-
-def needed(signer: Signer | None, provider: str) -> Signer:
-    """The signer; UsageError where there is none, as in any real configuration."""
-    if signer is None:
-        raise UsageError(
-            f"only {provider} holds the key that signs its events: they cannot be sent from here"
-        )
-    return signer
+def refuse_to_sign(provider: str) -> NoReturn:
+    """Raise UsageError: nobody but the provider can make a signature that its certificate verifies."""
+    raise UsageError(f"only {provider} holds the key that signs its events: they cannot be sent from here")
 
 
 def check(certificate: bytes, *, signature: bytes, message: bytes, now: float, sha1: bool = False) -> None:

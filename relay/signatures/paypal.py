@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from relay.errors import SignatureError
 from relay.model import Headers, Request
 from relay.signatures import certificates
-from relay.signatures.certificates import Signer
 from relay.signatures.places import InBody, InHeader
 from relay.signatures.scheme import Outgoing, Scheme, Verified
 from relay.signatures.units import ISO
@@ -32,7 +31,6 @@ class PayPal(Scheme):
 
     webhook_ids: tuple[str, ...]
     tolerance: float | None
-    signer: Signer | None = field(default=None, repr=False)
 
     def documents(self, request: Request) -> tuple[str, ...]:
         """Name the certificate, if it is where PayPal's are."""
@@ -53,7 +51,7 @@ class PayPal(Scheme):
         away = abs(now - ISO.read(stamp))
         found: int | None = None
         for index, webhook_id in enumerate(self.webhook_ids):
-            message = _message(identity, stamp, webhook_id, request.body)
+            message = signed_text(identity, stamp, webhook_id, request.body)
             try:
                 certificates.check(documents.get(url, b""), signature=signature, message=message, now=now)
             except SignatureError as error:
@@ -67,18 +65,9 @@ class PayPal(Scheme):
             raise SignatureError("stale", f"paypal-transmission-time is {away:.0f} s off")
         return Verified(found)
 
-    def write(self, outgoing: Outgoing) -> Headers:
-        """Sign with the stand-in's key."""
-        signer = certificates.needed(self.signer, "PayPal")
-        identity, stamp = outgoing.event_id.encode(), ISO.write(outgoing.now)
-        message = _message(identity, stamp, self.webhook_ids[0], outgoing.body)
-        return (
-            (_ID, identity),
-            (_TIME, stamp),
-            (_CERTIFICATE, signer.certificate_url.encode()),
-            (b"paypal-auth-algo", b"SHA256withRSA"),
-            (_SIGNATURE, signer.sign(message)),
-        )
+    def write(self, outgoing: Outgoing) -> Headers:  # noqa: ARG002 - see Scheme
+        """Raise UsageError: only PayPal can sign."""
+        certificates.refuse_to_sign("PayPal")
 
 
 def paypal_scheme(webhook_ids: Sequence[str], *, tolerance: float | None) -> PayPal:
@@ -94,7 +83,8 @@ def paypal_scheme(webhook_ids: Sequence[str], *, tolerance: float | None) -> Pay
     )
 
 
-def _message(identity: bytes, stamp: bytes, webhook_id: str, body: bytes) -> bytes:
+def signed_text(identity: bytes, stamp: bytes, webhook_id: str, body: bytes) -> bytes:
+    """What the signature is made of."""
     return b"%b|%b|%b|%d" % (identity, stamp, webhook_id.encode(), zlib.crc32(body))
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from relay.errors import SignatureError
 from relay.expressions.parse import json_value
 from relay.model import Headers, Request
 from relay.signatures import certificates
-from relay.signatures.certificates import Signer
 from relay.signatures.places import InBody, InHeader, Parsed
 from relay.signatures.scheme import Answer, Outgoing, Scheme, Verified
 from relay.signatures.units import ISO
@@ -39,7 +37,6 @@ class Sns(Scheme):
 
     topics: tuple[str, ...]
     tolerance: float | None
-    signer: Signer | None = field(default=None, repr=False)
 
     def documents(self, request: Request) -> tuple[str, ...]:
         """Name the certificate, if topic, version and address are as they must be."""
@@ -55,7 +52,7 @@ class Sns(Scheme):
         certificates.check(
             documents.get(shown["SigningCertURL"], b""),
             signature=shown["Signature"].encode("utf-8", "replace"),
-            message=_message(shown),
+            message=signed_text(shown),
             now=now,
             sha1=shown["SignatureVersion"] == "1",
         )
@@ -88,25 +85,9 @@ class Sns(Scheme):
             raise SignatureError("malformed", "SubscribeURL is not an address of Amazon SNS")
         return shown
 
-    def fill(self, body: bytes, *, now: float, event_id: str) -> bytes:
-        """Make a notification of a message, or complete JSON that has a Type; the stand-in signs."""
-        signer = certificates.needed(self.signer, "Amazon")
-        try:
-            given = json.loads(body)
-        except ValueError:
-            given = None
-        shown = {
-            "Type": "Notification",
-            "MessageId": event_id,
-            "TopicArn": self.topics[0],
-            "Timestamp": ISO.write(now).decode(),
-            "SignatureVersion": "2",
-            "SigningCertURL": signer.certificate_url,
-        }
-        own = isinstance(given, dict) and "Type" in given
-        shown |= given if own else {"Message": body.decode("utf-8", "replace")}
-        shown["Signature"] = signer.sign(_message(shown), sha1=shown["SignatureVersion"] == "1").decode()
-        return json.dumps(shown).encode()
+    def fill(self, body: bytes, *, now: float, event_id: str) -> bytes:  # noqa: ARG002 - see Scheme
+        """Raise UsageError: only Amazon can sign."""
+        certificates.refuse_to_sign("Amazon")
 
     def content_type(self, body: bytes) -> bytes:  # noqa: ARG002 - see Scheme
         """SNS calls its JSON plain text."""
@@ -153,7 +134,8 @@ def _fields(body: bytes) -> dict[str, str]:
     return shown
 
 
-def _message(shown: Mapping[str, str]) -> bytes:
+def signed_text(shown: Mapping[str, str]) -> bytes:
+    """What the signature is made of: the fields of this type, each after its name."""
     names = _SIGNED[shown["Type"]]
     text = "".join(f"{name}\n{shown[name]}\n" for name in names if name in shown)
     return text.encode("utf-8", "replace")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from relay.signatures.certificates import Signer
+from relay.model import Headers
+from relay.signatures import paypal, sns
+from relay.signatures.paypal import PayPal
+from relay.signatures.scheme import Outgoing
+from relay.signatures.sns import Sns
+from relay.signatures.units import ISO
 
 SNS_URL = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0123456789abcdef.pem"
 PAYPAL_URL = "https://api.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-a5cafa77"
@@ -40,7 +47,50 @@ def ec_pem() -> bytes:
 
 
 RSA = rsa.generate_private_key(65537, 2048)
-SNS = Signer(RSA, SNS_URL)
-PAYPAL = Signer(RSA, PAYPAL_URL)
 CERTIFICATES = {SNS_URL: certificate(RSA), PAYPAL_URL: certificate(RSA)}
 """What the providers publish, by its address."""
+
+
+def signed(message: bytes, *, sha1: bool = False) -> bytes:
+    """The signature of the certificate's key, in base64."""
+    digest = hashes.SHA1() if sha1 else hashes.SHA256()
+    return base64.b64encode(RSA.sign(message, padding.PKCS1v15(), digest))
+
+
+class SigningPayPal(PayPal):
+    """PayPal with a key of the tests' own."""
+
+    def write(self, outgoing: Outgoing) -> Headers:
+        """Sign as PayPal does."""
+        identity, stamp = outgoing.event_id.encode(), ISO.write(outgoing.now)
+        message = paypal.signed_text(identity, stamp, self.webhook_ids[0], outgoing.body)
+        return (
+            (b"paypal-transmission-id", identity),
+            (b"paypal-transmission-time", stamp),
+            (b"paypal-cert-url", PAYPAL_URL.encode()),
+            (b"paypal-auth-algo", b"SHA256withRSA"),
+            (b"paypal-transmission-sig", signed(message)),
+        )
+
+
+class SigningSns(Sns):
+    """Amazon SNS with a key of the tests' own."""
+
+    def fill(self, body: bytes, *, now: float, event_id: str) -> bytes:
+        """Make a notification of a message, or complete JSON that has a Type, and sign it as SNS does."""
+        try:
+            given = json.loads(body)
+        except ValueError:
+            given = None
+        shown = {
+            "Type": "Notification",
+            "MessageId": event_id,
+            "TopicArn": self.topics[0],
+            "Timestamp": ISO.write(now).decode(),
+            "SignatureVersion": "2",
+            "SigningCertURL": SNS_URL,
+        }
+        own = isinstance(given, dict) and "Type" in given
+        shown |= given if own else {"Message": body.decode("utf-8", "replace")}
+        shown["Signature"] = signed(sns.signed_text(shown), sha1=shown["SignatureVersion"] == "1").decode()
+        return json.dumps(shown).encode()

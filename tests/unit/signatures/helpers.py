@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -15,7 +15,7 @@ from relay.model import Headers, Request
 from relay.signatures import Scheme
 from relay.signatures.paypal import PayPal
 from relay.signatures.sns import Sns
-from tests.unit.signatures.authority import CERTIFICATES, PAYPAL, SNS, ec_pem, ed25519_pem
+from tests.unit.signatures.authority import CERTIFICATES, SigningPayPal, SigningSns, ec_pem, ed25519_pem
 
 NOW = 1_700_000_000.0
 URL = "https://relay.example.com/hooks/test"
@@ -83,9 +83,10 @@ def scheme(kind: str, **options: object) -> Scheme:
     """A scheme with the options of its example, but for those given."""
     made = signatures.build(kind, {**EXAMPLES[kind], **options})
     # Only the providers hold these keys; the tests stand in for them.
+    given = {one.name: getattr(made, one.name) for one in fields(made)}
     if isinstance(made, Sns):
-        return replace(made, signer=SNS)
-    return replace(made, signer=PAYPAL) if isinstance(made, PayPal) else made
+        return SigningSns(**given)
+    return SigningPayPal(**given) if isinstance(made, PayPal) else made
 
 
 def request(body: bytes, headers: Headers, *, url: str = URL, method: str = "POST") -> Request:
