@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Annotated, Any
 
@@ -9,20 +10,6 @@ import typer
 from typer.core import TyperGroup
 
 from relay import __version__
-from relay.cli import (
-    doctor,
-    explain,
-    hold,
-    inspect,
-    journal,
-    reload,
-    repair,
-    resend,
-    send,
-    serve,
-    setup,
-    standing,
-)
 from relay.cli.text import clean
 from relay.errors import RelayError
 
@@ -30,8 +17,50 @@ _WRONG = 2
 """Exit code for wrong usage or configuration."""
 
 
+_COMMANDS = {
+    "demo": "serve.demo",
+    "init": "setup.init",
+    "serve": "serve.serve",
+    "reload": "reload.reload",
+    "check": "setup.check",
+    "schema": "setup.schema",
+    "send": "send.send",
+    "status": "standing.status",
+    "show": "inspect.show",
+    "explain": "explain.explain",
+    "events": "inspect.events",
+    "deliveries": "inspect.deliveries",
+    "retry": "repair.retry",
+    "replay": "resend.replay",
+    "cancel": "repair.cancel",
+    "pause": "hold.pause",
+    "resume": "hold.resume",
+    "ledger": "standing.ledger",
+    "doctor": "doctor.doctor",
+    "worker": "serve.worker",
+    "journal": "journal.commands",
+}
+"""Where each command is, in the order of the help: to import and build all takes longer than most of them."""
+
+_HIDDEN = "worker"
+
+
 class _Commands(TyperGroup):
-    """A group that turns Relay's own errors into one message and exit code 2."""
+    """A group that builds only the command that is asked for, and turns Relay's errors into exit code 2."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in _COMMANDS and cmd_name not in self.commands:
+            self.commands[cmd_name] = _build(cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in _COMMANDS:
+            for name in _COMMANDS:  # one of them is meant, and typer looks for it among those that are built
+                self.get_command(ctx, name)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -40,6 +69,18 @@ class _Commands(TyperGroup):
             for line in str(error).splitlines():
                 typer.echo(clean(line), err=True)
             raise typer.Exit(_WRONG) from None
+
+
+def _build(name: str) -> Any:
+    module, member = _COMMANDS[name].split(".")
+    command = getattr(importlib.import_module(f"relay.cli.{module}"), member)
+    if not isinstance(command, typer.Typer):
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(name, hidden=name == _HIDDEN)(command)
+        command = alone
+    built = typer.main.get_command(command)
+    built.name = name
+    return built
 
 
 app = typer.Typer(
@@ -68,32 +109,6 @@ def _root(
     ] = False,
 ) -> None:
     """Only what all commands share; `--version` has ended the program before this runs."""
-
-
-for _command in (
-    serve.demo,
-    setup.init,
-    serve.serve,
-    reload.reload,
-    setup.check,
-    setup.schema,
-    send.send,
-    standing.status,
-    inspect.show,
-    explain.explain,
-    inspect.events,
-    inspect.deliveries,
-    repair.retry,
-    resend.replay,
-    repair.cancel,
-    hold.pause,
-    hold.resume,
-    standing.ledger,
-    doctor.doctor,
-):
-    app.command()(_command)
-app.command(hidden=True)(serve.worker)
-app.add_typer(journal.commands, name="journal")
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ _EVERY = 5.0
 
 commands = typer.Typer(
     help="Upgrade, purge or move a journal; accept a loss.",
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -98,3 +98,27 @@ def test_a_bad_variable_of_the_environment_is_named(monkeypatch: pytest.MonkeyPa
     result = CliRunner().invoke(app, ["status"], env={"RELAY_PORT": "moon"})
     assert result.exit_code == 2
     assert "RELAY_PORT" in result.stderr
+
+
+def test_a_command_imports_no_other() -> None:
+    """One command is imported and built when it is asked for; the other twenty would take longer than it."""
+    program = (
+        "import sys\nfrom relay.cli.app import app\n"
+        "try:\n    app(['schema', '--help'])\nexcept SystemExit:\n    pass\n"
+        "sys.exit(' '.join(name for name in sys.modules if name.startswith('relay.cli.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    others = {"doctor", "inspect", "journal", "repair", "resend", "serve", "standing"}
+    assert "Print the JSON Schema of the file." in done.stdout
+    assert not others & {name.removeprefix("relay.cli.") for name in done.stderr.split()}
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [(["stats"], "'status'"), (["journal", "upgrad"], "'upgrade'"), (["repla"], "'replay'")],
+)
+def test_a_mistyped_command_is_told_the_right_one(typed: list[str], meant: str) -> None:
+    """What is meant is found among all the commands there are."""
+    result = CliRunner().invoke(app, typed)
+    assert result.exit_code == 2
+    assert f"Did you mean {meant}" in result.stderr.replace("\n", " ")
