@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from relay.config import Configuration
-from relay.journal import Journal, Orders
+from relay.journal import Journal, OrderChange, Orders
 from relay.routing import changed_orders
 from relay.telemetry import Telemetry
 
@@ -32,45 +32,63 @@ class OrderKeeper:
         self._wait = wait
         self._wake = wake
         self._orders: Orders = {}
+        self._began_with: tuple[float, Orders] | None = None
         self._written: Orders | None = None
         self._waiting: Waiting = {}
-        self._changed: dict[str, frozenset[str]] = {}
+        self._changes: list[OrderChange] = []
 
-    async def begin(self, configuration: Configuration) -> None:
-        """Go by the file from the start; it may be another than what is pending was planned by."""
-        written = await self._journal.orders()
-        self._orders = self._written = written or {}
-        if written is None:  # nobody knows by what it was planned
-            self._orders = configuration.orders
-        self.take(configuration)
-        await self.write()
+    def begin(self, configuration: Configuration) -> None:
+        """Go by the file from the start; it may be another than what is pending was planned by.
+
+        Whatever is planned waits until `write` has learned of that from the journal.
+        """
+        self._orders = configuration.orders
+        self._began_with = (self._journal.now(), configuration.orders)
+        self._tell()
 
     def take(self, configuration: Configuration) -> None:
         """From now on deliveries of changed routes wait, until `write` knows whether they must."""
-        for name, routes in changed_orders(self._orders, configuration.orders).items():
-            self._changed[name] = routes | self._changed.get(name, frozenset())
+        if changed := changed_orders(self._orders, configuration.orders):
+            self._changes.append(OrderChange(self._journal.now(), changed))
         # What is pending for a destination that left the file was planned by what is known of it.
         self._orders = {**self._orders, **configuration.orders}
         self._tell()
 
     async def write(self) -> None:
-        """Write down the changes. What was planned before `take` is stored by now or will be before this."""
-        if not self._changed and self._orders == self._written:
+        """Write down the changes. What was planned before each is stored by now or will be before this."""
+        await self._learn()
+        if not self._changes and self._orders == self._written:
             return
-        orders, changed = self._orders, dict(self._changed)
-        found = await self._journal.change_orders(orders, changed)
+        orders, changes = self._orders, tuple(self._changes)
+        if changes:
+            # What is parked may be back in the file; it is older than what waits from now on.
+            await self._journal.wake()
+        found = await self._journal.change_orders(orders, changes)
         self._written = orders
-        for name, routes in changed.items():
-            if self._changed[name] == routes:
-                del self._changed[name]
+        self._changes = [one for one in self._changes if one not in changes]
         self._waiting = found.waiting
         self._tell()
         for name in found.begun:
             pending = self._journal.backlogs().get(name, 0)
             self._telemetry.order_changed(destination=name, pending=pending)
 
+    async def _learn(self) -> None:
+        """Learn, once, by which orders what is pending was planned; where nobody knows, by the file's."""
+        if self._began_with is None:
+            return
+        written = await self._journal.orders() or {}
+        if self._began_with is None:  # another turn has learned it meanwhile
+            return
+        since, orders = self._began_with
+        self._began_with = None
+        if changed := changed_orders(written, orders):
+            self._changes.insert(0, OrderChange(since, changed))
+        self._orders = {**written, **self._orders}
+
     async def follow(self) -> None:
         """Take what other nodes changed, and let go on what has waited long enough."""
+        if self._changes or self._written is None:
+            return  # what waits may wait for a change that is not written yet
         found = await self._journal.follow_orders()
         self._waiting = found.waiting
         self._tell()
@@ -78,6 +96,11 @@ class OrderKeeper:
             self._wake(name)
 
     def _tell(self) -> None:
-        names = self._waiting.keys() | self._changed.keys()
-        none: frozenset[str] = frozenset()
-        self._wait({name: self._waiting.get(name, none) | self._changed.get(name, none) for name in names})
+        if self._written is None:
+            self._wait({name: frozenset(routes) for name, routes in self._orders.items()})
+            return
+        waiting = dict(self._waiting)
+        for change in self._changes:
+            for name, routes in change.routes.items():
+                waiting[name] = waiting.get(name, frozenset()) | frozenset(routes)
+        self._wait(waiting)

@@ -72,9 +72,10 @@ class Reloader:
 
     async def begin(self) -> None:
         """Say what is in force from the start; a request that was left before it is answered by that."""
-        with contextlib.suppress(JournalUnavailable):
+        self._orders.begin(self.configuration)
+        with contextlib.suppress(JournalUnavailable):  # then `follow` does it
             self._seen = await self._journal.reload_number()
-            await self._orders.begin(self.configuration)
+            await self._orders.write()
             await self._note()  # to wake what waits may take long, and can be done while this node serves
 
     async def reload(self) -> bool:

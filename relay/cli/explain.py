@@ -229,7 +229,7 @@ def _orders(configuration: Configuration, reader: Reader) -> list[str]:
     pending = {one.name: one.pending for one in reader.status().destinations}
     return [
         f"{clean(name)}: `order` changes with {counted(pending[name], 'delivery', 'deliveries')} pending:"
-        " new ones wait until these have ended."
+        " new ones wait until these have ended, but for those that cannot go by themselves."
         for name in sorted(changed)
         if pending.get(name)
     ]

@@ -8,7 +8,7 @@ from relay.journal.hooks import Hooks
 from relay.journal.journal import Journal
 from relay.journal.losses import Loss
 from relay.journal.opening import accept_file, doubt_of, folder_of, upgrade
-from relay.journal.order_changes import OrderChanges, Orders
+from relay.journal.order_changes import OrderChange, OrderChanges, Orders
 from relay.journal.purging import Early, Kind
 from relay.journal.reader import Reader
 from relay.journal.values import (
@@ -54,6 +54,7 @@ __all__ = [
     "Look",
     "Loss",
     "NodeStatus",
+    "OrderChange",
     "OrderChanges",
     "Orders",
     "Peer",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from relay.errors import JournalUnavailable
 from relay.journal import holding, order_changes
-from relay.journal.order_changes import OrderChanges, Orders
+from relay.journal.order_changes import OrderChange, OrderChanges, Orders
 from relay.journal.standings import read_standings, standing_of
 from relay.journal.tx import BATCH, Tx
 from relay.journal.values import Load, Probe, StateChange
@@ -112,9 +112,12 @@ class Destinations(ABC):
         """The orders that nodes go by; None where none has written them yet."""
         return await self._do(lambda tx: order_changes.read_orders(tx.connection))
 
-    async def change_orders(self, orders: Orders, changed: Mapping[str, Collection[str]]) -> OrderChanges:
-        """Write down the orders of a file; new deliveries of changed routes wait for what is pending now."""
-        return await self._do(partial(order_changes.change, orders=orders, changed=changed))
+    async def change_orders(self, orders: Orders, changes: Sequence[OrderChange]) -> OrderChanges:
+        """Write down the orders of a file, and the changes that led to them, the oldest first.
+
+        New deliveries of changed routes wait for what is pending now.
+        """
+        return await self._do(partial(order_changes.change, orders=orders, changes=changes))
 
     async def follow_orders(self) -> OrderChanges:
         """End the changes that are over, and make due what waited for them."""

@@ -1,14 +1,15 @@
 """A changed order: what is planned by the new one waits until what was pending at the change has ended.
 
 Without that a first delivery of a lane would go out at once, before older ones of its key that stand in no
-lane, or in that of another key. It is planned `behind`: without a due time until a change is over.
+lane, or in that of another key. It is planned `behind`: without a due time until a change is over. Changes
+that follow one another are over in their order: what was planned between two of them goes in between.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,19 +19,47 @@ from relay.journal.constructs import among
 from relay.journal.facts import put_fact, read_fact
 from relay.journal.schema import (
     delivery,
-    in_lane,
     is_behind,
-    is_held,
     is_owned,
     is_parked,
     is_suspect,
     is_waiting,
-    lane,
 )
 from relay.journal.tx import BATCH, Tx
 
 Orders = Mapping[str, Mapping[str, str]]
 """By destination and route, the key by which deliveries go in order; "" where they go in none."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderChange:
+    """From `since` on, the deliveries of these routes of each destination are planned by another key."""
+
+    since: float
+    routes: Mapping[str, Collection[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One change of a destination's order that is not over.
+
+    upto    the last delivery that was stored when the change was written
+    since   when the first could be planned by it; one that was is stored before `upto` now and then
+    routes  the routes whose new deliveries wait
+    """
+
+    upto: int
+    since: float
+    routes: tuple[str, ...]
+
+    @property
+    def is_before(self) -> sa.ColumnElement[bool]:
+        """Whether a delivery that waits was planned before this change, and waits for earlier ones."""
+        return sa.and_(delivery.c.seq <= self.upto, delivery.c.created_at < self.since)
+
+
+_Steps = Mapping[str, Sequence[_Step]]
+"""By destination, the changes of its order that are not over, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,49 +92,60 @@ def read_orders(connection: sa.Connection) -> Orders | None:
 
 def read_changes(connection: sa.Connection) -> Mapping[str, frozenset[str]]:
     """By destination, the routes whose new deliveries wait for older ones."""
-    changes = _read(connection, _CHANGES) or {}
-    return {name: frozenset(change["routes"]) for name, change in changes.items()}
+    return _waiting(_read_steps(connection))
 
 
-def change(tx: Tx, orders: Orders, changed: Mapping[str, Collection[str]]) -> OrderChanges:
-    """Have new deliveries of these routes wait for all that their destination has pending now."""
+def change(tx: Tx, orders: Orders, changes: Sequence[OrderChange]) -> OrderChanges:
+    """Have new deliveries of these routes wait for what their destination has pending before each change."""
     _lock(tx)
     newest = sa.select(sa.func.coalesce(sa.func.max(delivery.c.seq), 0))
     upto = tx.connection.execute(newest).scalar_one()
-    changes = dict(_read(tx.connection, _CHANGES) or {})
-    begun = []
-    for name in sorted(changed):
-        if _has_older(tx, name, upto):
-            begun.append(name)
-            routes = {*changes.get(name, {}).get("routes", ()), *changed[name]}
-            changes[name] = {"upto": upto, "routes": sorted(routes)}
+    steps = dict(_read_steps(tx.connection))
+    begun: dict[str, None] = {}
+    for one in changes:
+        for name in sorted(one.routes):
+            step = _Step(upto, one.since, tuple(sorted(one.routes[name])))
+            if _has_older(tx, name, step):
+                begun[name] = None
+                steps[name] = (*steps.get(name, ()), step)
     _write(tx, _ORDERS, {**(read_orders(tx.connection) or {}), **orders})
-    _write(tx, _CHANGES, changes)
-    return OrderChanges(waiting=read_changes(tx.connection), begun=tuple(begun))
+    _write_steps(tx, steps)
+    return OrderChanges(waiting=_waiting(steps), begun=tuple(begun))
 
 
 def follow(tx: Tx) -> OrderChanges:
-    """End the changes before which nothing is pending any more, and let a batch of what waited go on."""
-    changes = _read(tx.connection, _CHANGES) or {}
-    if any(not _has_older(tx, name, one["upto"]) for name, one in changes.items()):
+    """End the changes before which nothing can go any more, and let a batch of what waited go on."""
+    steps = _read_steps(tx.connection)
+    if any(not _has_older(tx, name, found[0]) for name, found in steps.items()):
         _lock(tx)
-        changes = {
-            name: one
-            for name, one in (_read(tx.connection, _CHANGES) or {}).items()
-            if _has_older(tx, name, one["upto"])
+        steps = {
+            name: left
+            for name, found in _read_steps(tx.connection).items()
+            if (left := _left(tx, name, found))
         }
-        _write(tx, _CHANGES, changes)
-    waiting = {name: frozenset(one["routes"]) for name, one in changes.items()}
+        _write_steps(tx, steps)
     released: set[str] = set()
     count = 0
     name = _next_behind(tx, "")
     while name is not None and count < BATCH:
-        # Whatever change they waited for, and whoever planned them: their destination has none any more.
-        if name not in waiting and (number := _let_go(tx, name, BATCH - count)):
+        # Whoever planned them: what waits for no change any more goes on.
+        if number := _let_go(tx, name, steps.get(name, ()), BATCH - count):
             released.add(name)
             count += number
         name = _next_behind(tx, name)
-    return OrderChanges(waiting=waiting, released=frozenset(released), is_full=count >= BATCH)
+    return OrderChanges(waiting=_waiting(steps), released=frozenset(released), is_full=count >= BATCH)
+
+
+def _left(tx: Tx, name: str, steps: Sequence[_Step]) -> Sequence[_Step]:
+    """Those of a destination's changes that are not over."""
+    over = 0
+    while over < len(steps) and not _has_older(tx, name, steps[over]):
+        over += 1
+    return steps[over:]
+
+
+def _waiting(steps: _Steps) -> Mapping[str, frozenset[str]]:
+    return {name: frozenset(route for one in found for route in one.routes) for name, found in steps.items()}
 
 
 def _next_behind(tx: Tx, after: str) -> str | None:
@@ -115,11 +155,11 @@ def _next_behind(tx: Tx, after: str) -> str | None:
     return name
 
 
-def _let_go(tx: Tx, name: str, limit: int) -> int:
-    """Let what waits for a destination go on, the oldest first; how many those are."""
+def _let_go(tx: Tx, name: str, steps: Sequence[_Step], limit: int) -> int:
+    """Let what waits for none of a destination's changes go on, the oldest first; how many those are."""
     oldest = (
         sa.select(delivery.c.seq)
-        .where(is_behind, delivery.c.destination == name)
+        .where(is_behind, delivery.c.destination == name, *(one.is_before for one in steps[:1]))
         .order_by(delivery.c.seq)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -136,32 +176,41 @@ def _let_go(tx: Tx, name: str, limit: int) -> int:
     return tx.connection.execute(let_go).rowcount
 
 
-def _has_older(tx: Tx, name: str, upto: int) -> bool:
-    """Whether something of a destination is pending that was planned before; short looks into indexes."""
-    return any(
-        tx.connection.execute(look.limit(1), {"b_name": name, "b_upto": upto}).first() is not None
-        for look in _LOOKS
-    )
+def _has_older(tx: Tx, name: str, step: _Step) -> bool:
+    """Whether something that can go by itself was planned before a change; short looks into indexes."""
+    bound = {"b_name": name, "b_upto": step.upto, "b_since": step.since}
+    return any(tx.connection.execute(look, bound).first() is not None for look in _LOOKS)
 
 
 def _looks() -> Iterator[sa.Select[Any]]:
-    """What waits and has a due time, what is owned or parked, what is behind a dead one: all that is pending.
+    """What has a due time, what is owned, what waits for an earlier change.
 
-    What else has no due time is in a lane behind one of these.
+    What else is pending is in a lane behind one of these, or goes when somebody acts: it is parked, since
+    its route has left the file, or in a lane that a dead one holds, so that waiting for it might never end.
     """
-    one = sa.select(sa.literal(1)).select_from(delivery)
+    one = sa.select(sa.literal(1)).select_from(delivery).limit(1)
     one = one.where(
         delivery.c.destination == sa.bindparam("b_name"), delivery.c.seq <= sa.bindparam("b_upto")
     )
     yield one.where(is_waiting, delivery.c.due_at.is_not(None))
     yield one.where(is_suspect, delivery.c.due_at.is_not(None))
     yield one.where(is_owned)
-    held = sa.and_(lane.c.destination == delivery.c.destination, lane.c.key == delivery.c.lane, is_held)
-    yield one.join(lane, held).where(in_lane, sa.not_(is_behind))
-    yield one.where(is_parked, sa.not_(is_behind))
+    yield one.where(is_behind, delivery.c.created_at < sa.bindparam("b_since"))
 
 
 _LOOKS = tuple(_looks())
+
+
+def _read_steps(connection: sa.Connection) -> _Steps:
+    found: dict[str, list[dict[str, Any]]] = _read(connection, _CHANGES) or {}
+    return {
+        name: tuple(_Step(one["upto"], one["since"], tuple(one["routes"])) for one in steps)
+        for name, steps in found.items()
+    }
+
+
+def _write_steps(tx: Tx, steps: _Steps) -> None:
+    _write(tx, _CHANGES, {name: [asdict(one) for one in found] for name, found in steps.items()})
 
 
 def _read(connection: sa.Connection, key: str) -> Any:

@@ -20,9 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from relay.journal import Entry, Journal, Reader
+from relay.journal import Entry, Journal, OrderChange, Reader
 from relay.journal.schema import delivery
-from relay.model import POISON_AFTER, SUSPECT_AFTER, Delivery, DeliveryState
+from relay.model import POISON_AFTER, SUSPECT_AFTER, Delivery, DeliveryState, route_id
 from tests.journal.making import Fresh, StillClock, by_hand, make_laned, make_settlement, opened, replayed
 
 T = TypeVar("T")
@@ -30,16 +30,28 @@ T = TypeVar("T")
 KEYS = st.sampled_from(["a", "b"])
 WHICH = st.integers(0, 99)
 
+CHANGED = {"billing": {route_id("github", "all")}}
+
+
+@dataclass
+class Change:
+    """A change of the order that is not over: its number, and what was there when it was made."""
+
+    number: int
+    older: set[str]
+
 
 @dataclass
 class Card:
-    """What the model knows of one delivery."""
+    """What the model knows of one delivery; `after`: how many changes of the order there were before it."""
 
     key: str
     hold: bool
     state: str = "pending"
     later: bool = False
     parked: bool = False
+    behind: bool = False
+    after: int = 0
     lost: int = 0
 
 
@@ -54,6 +66,8 @@ class Lanes(RuleBasedStateMachine):
         self.cards: dict[str, Card] = {}
         self.lanes: dict[str, list[str]] = {"a": [], "b": []}
         self.held: dict[str, Delivery] = {}
+        self.changes: list[Change] = []
+        self.changed = 0
 
     def do(self, work: Awaitable[T]) -> T:
         """Await something."""
@@ -81,7 +95,7 @@ class Lanes(RuleBasedStateMachine):
     def leave(self, identity: str, state: str) -> None:
         """One is no longer pending: it goes, unless it is dead and holds."""
         card = self.cards[identity]
-        card.state, card.parked, card.later = state, False, False
+        card.state, card.parked, card.later, card.behind = state, False, False, False
         lane = self.lanes[card.key]
         if not (state == "dead" and card.hold and lane[0] == identity):
             lane.remove(identity)
@@ -107,18 +121,27 @@ class Lanes(RuleBasedStateMachine):
     def due(self) -> set[str]:
         """The heads that can be claimed."""
         heads = {lane[0] for lane in self.lanes.values() if lane}
-        return {
-            one
-            for one in heads
-            if self.free(one) and not self.cards[one].later and not self.cards[one].parked
-        }
+        return {one for one in heads if self.free(one) and self.timed(one) and not self.cards[one].later}
+
+    def timed(self, identity: str) -> bool:
+        """Whether it has a due time as soon as it is the head."""
+        return not self.cards[identity].parked and not self.cards[identity].behind
+
+    def goes(self, identity: str) -> bool:
+        """Whether it goes sooner or later if nobody acts."""
+        is_head = self.lanes[self.cards[identity].key][:1] == [identity]
+        return (
+            identity in self.held
+            or self.cards[identity].behind
+            or (self.free(identity) and is_head and self.timed(identity))
+        )
 
     # What is done.
 
     @rule(keys=st.lists(st.tuples(KEYS, st.booleans()), min_size=1, max_size=4))
     def append(self, keys: list[tuple[str, bool]]) -> None:
         """Take some events at once."""
-        entries = [make_laned(key, hold=hold) for key, hold in keys]
+        entries = [self.planned(make_laned(key, hold=hold)) for key, hold in keys]
 
         async def all_of_them() -> None:
             await asyncio.gather(*(self.journal.append(entry) for entry in entries))
@@ -130,8 +153,37 @@ class Lanes(RuleBasedStateMachine):
     def enter(self, key: str, *, hold: bool, entry: Entry) -> None:
         """Put a new one at the end."""
         identity = entry.deliveries[0].id
-        self.cards[identity] = Card(key, hold)
+        self.cards[identity] = Card(key, hold, behind=bool(self.changes), after=self.changed)
         self.lanes[key].append(identity)
+
+    def planned(self, entry: Entry) -> Entry:
+        """The same, planned now: behind what is pending while a change of the order lasts."""
+        behind, now = bool(self.changes), self.clock.at
+        deliveries = (replace(one, behind=behind, created_at=now) for one in entry.deliveries)
+        return replace(entry, deliveries=tuple(deliveries))
+
+    @rule()
+    def change(self) -> None:
+        """Change the order: what is planned from now on goes behind what is pending and can go."""
+        change = OrderChange(self.clock.at, CHANGED)
+        found = self.do(self.journal.change_orders({}, [change]))
+        assert bool(found.begun) == any(map(self.goes, self.cards))
+        if found.begun:
+            self.changed += 1
+            self.changes.append(Change(self.changed, set(self.cards)))
+
+    @precondition(lambda self: any(card.behind for card in self.cards.values()) or self.changes)
+    @rule()
+    def follow(self) -> None:
+        """End the changes that are over, one after the other, and let what waited for them go on."""
+        while self.changes and not any(map(self.goes, self.changes[0].older)):
+            del self.changes[0]
+        found = self.do(self.journal.follow_orders())
+        until = self.changes[0].number if self.changes else self.changed + 1
+        released = [card for card in self.cards.values() if card.behind and card.after < until]
+        for card in released:
+            card.behind = False
+        assert (bool(found.waiting), bool(found.released)) == (bool(self.changes), bool(released))
 
     @rule(limit=st.integers(1, 3))
     def claim(self, limit: int) -> None:
@@ -188,7 +240,7 @@ class Lanes(RuleBasedStateMachine):
         dead = [one for one in ids if self.cards[one].state == "dead"]
         assert self.do(self.journal.retry(ids)) == len(waiting) + len(dead)
         for one in waiting:
-            self.cards[one].later = self.cards[one].parked = False
+            self.cards[one].later = self.cards[one].parked = self.cards[one].behind = False
         for one in dead:
             self.revive(one)
 
@@ -214,8 +266,9 @@ class Lanes(RuleBasedStateMachine):
         assert stored is not None
         plan = replace(replayed(stored, now=self.clock.at), lane=stored.lane, hold=stored.hold)
         assert self.do(self.journal.replay([plan])) == 1
-        self.cards[plan.id] = Card(self.cards[identity].key, stored.hold)
-        self.lanes[self.cards[identity].key].append(plan.id)
+        key = self.cards[identity].key
+        self.cards[plan.id] = Card(key, stored.hold, behind=bool(self.changes), after=self.changed)
+        self.lanes[key].append(plan.id)
 
     @precondition(lambda self: self.held)
     @rule(which=WHICH, interrupted=st.booleans(), parked=st.booleans())
@@ -281,7 +334,7 @@ class Lanes(RuleBasedStateMachine):
             assert in_order == [one for one in lane if not self.holds(one)]
         heads = {lane[0] for lane in self.lanes.values() if lane}
         timed = {one for one in found if self.free(one) and found[one].due_at is not None}
-        assert timed == {one for one in heads if self.free(one) and not self.cards[one].parked}
+        assert timed == {one for one in heads if self.free(one) and self.timed(one)}
         self.check_rows()
 
     def check_rows(self) -> None:
@@ -309,7 +362,7 @@ def test_lanes_are_as_the_model_says(fresh: Fresh) -> None:
         lambda: Lanes(fresh),  # type: ignore[arg-type]  # whatever makes one will do
         settings=settings(
             max_examples=fresh.examples,
-            stateful_step_count=30,
+            stateful_step_count=20,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),

@@ -1,4 +1,4 @@
-"""What is planned after a change of an order waits for what was pending then, and for nothing else."""
+"""What is planned after a change of an order waits for what was pending then and goes by itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from relay.journal import Entry, Journal, Orders, Reader
+from relay.journal import Entry, Journal, OrderChange, Orders, Reader
 from relay.journal.tx import BATCH
 from relay.model import DeliveryState, route_id
 from tests.journal.making import NOW, StillClock, make_entry, make_laned, make_settlement, only, replayed
@@ -20,14 +20,15 @@ ORDERS: Orders = {"billing": {ROUTE: "body.customer"}}
 CHANGED = {"billing": {ROUTE}}
 
 
-async def change(journal: Journal) -> Sequence[str]:
+async def change(journal: Journal, *, since: float = NOW) -> Sequence[str]:
     """Change the order of `billing`; the destinations whose new deliveries wait."""
-    return (await journal.change_orders(ORDERS, CHANGED)).begun
+    return (await journal.change_orders(ORDERS, [OrderChange(since, CHANGED)])).begun
 
 
-def behind(entry: Entry) -> Entry:
-    """The same, planned after the change."""
-    return replace(entry, deliveries=tuple(replace(one, behind=True) for one in entry.deliveries))
+def behind(entry: Entry, *, at: float = NOW) -> Entry:
+    """The same, planned after a change."""
+    planned = tuple(replace(one, behind=True, created_at=at) for one in entry.deliveries)
+    return replace(entry, deliveries=planned)
 
 
 async def append(journal: Journal, *entries: Entry) -> list[str]:
@@ -87,25 +88,77 @@ async def test_a_change_with_nothing_pending_keeps_nobody_waiting(journal: Journ
     assert await claimed(journal) == new
 
 
-@pytest.mark.parametrize("kind", ["parked", "suspect", "held"])
-async def test_whatever_is_pending_is_waited_for(journal: Journal, kind: str) -> None:
-    """What lacks its route, what lost its owner twice, what is in a lane that a dead one holds."""
-    (old,) = await append(journal, make_laned(hold=True))
-    if kind == "parked":
-        (claim,) = await journal.claim("billing", 1)
-        await journal.release((claim.delivery,), interrupted=False, due_at=None)
-    elif kind == "suspect":
-        await lose_owner(journal, 2)
-    else:
-        await end_head(journal, DeliveryState.DEAD)
-        await append(journal, make_laned(hold=True))
+async def test_what_is_tried_alone_is_waited_for(journal: Journal) -> None:
+    """One that lost its owner twice goes by itself, if alone."""
+    (old,) = await append(journal, make_laned())
+    await lose_owner(journal, 2)
     assert await change(journal) == ("billing",)
     await append(journal, behind(make_laned("other")))
     assert (await journal.follow_orders()).released == frozenset()
     await journal.cancel([old])
-    if kind == "held":
-        await claimed(journal)
     assert (await journal.follow_orders()).released == {"billing"}
+
+
+@pytest.mark.parametrize("kind", ["parked", "held"])
+async def test_what_cannot_go_by_itself_is_not_waited_for(journal: Journal, kind: str) -> None:
+    """What lacks its route, what a dead one holds: it may stay for ever; what else is pending goes first."""
+    (stuck,) = await append(journal, make_laned(hold=True))
+    if kind == "parked":
+        (claim,) = await journal.claim("billing", 1)
+        await journal.release((claim.delivery,), interrupted=False, due_at=None)
+    else:
+        await end_head(journal, DeliveryState.DEAD)
+    await append(journal, make_laned(hold=True))
+    assert await change(journal) == ()
+    loose = make_entry("billing", owner=journal.node)
+    await append(journal, loose)
+    assert await change(journal) == ("billing",)
+    new = await append(journal, behind(make_laned("other")), behind(make_laned(hold=True)))
+    assert (await journal.follow_orders()).released == frozenset()
+    await journal.settle(make_settlement(loose.deliveries[0]))
+    assert (await journal.follow_orders()).released == {"billing"}
+    assert await claimed(journal) == new[:1]
+    if kind == "held":
+        assert await journal.retry([stuck]) == 1
+    else:
+        assert await journal.wake() == 1
+    assert await claimed(journal) == [stuck]
+
+
+async def test_what_was_planned_between_two_changes_goes_in_between(journal: Journal) -> None:
+    """A second change, while the first still lasts, waits for it and for what it made wait."""
+    old = make_entry("billing", owner=journal.node)
+    await append(journal, old)
+    await change(journal, since=NOW + 1)
+    first = await append(journal, behind(make_laned("a"), at=NOW + 1), behind(make_laned("a"), at=NOW + 2))
+    # Planned by the second change, and stored before that is written.
+    early = await append(journal, behind(make_entry("billing"), at=NOW + 3))
+    assert await change(journal, since=NOW + 3) == ("billing",)
+    late = await append(journal, behind(make_laned("b"), at=NOW + 4))
+    assert (await journal.follow_orders()).released == frozenset()
+    await journal.settle(make_settlement(old.deliveries[0]))
+    for expected in (first[:1], first[1:]):
+        await journal.follow_orders()
+        assert await claimed(journal) == expected
+    assert await claimed(journal) == []
+    await journal.follow_orders()
+    assert sorted(await claimed(journal)) == sorted(early + late)
+    assert not (await journal.follow_orders()).waiting
+
+
+async def test_changes_that_are_written_at_once_go_in_their_order(journal: Journal) -> None:
+    """Two reloads while the journal was away are two changes."""
+    old = make_entry("billing", owner=journal.node)
+    await append(journal, old)
+    second = await append(journal, behind(make_laned("b"), at=NOW + 2))
+    first = await append(journal, behind(make_laned("a"), at=NOW + 1))
+    changes = [OrderChange(NOW + number, CHANGED) for number in (1, 2)]
+    assert (await journal.change_orders(ORDERS, changes)).begun == ("billing",)
+    await journal.settle(make_settlement(old.deliveries[0]))
+    await journal.follow_orders()
+    assert await claimed(journal) == first
+    await journal.follow_orders()
+    assert await claimed(journal) == second
 
 
 async def test_the_next_of_a_lane_waits_too(journal: Journal) -> None:

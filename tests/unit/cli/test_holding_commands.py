@@ -101,6 +101,25 @@ def blocked(run: Run) -> dict[str, str]:
     return {one["id"]: one["waits_for"] for one in listed}
 
 
+def test_a_check_says_what_a_changed_order_makes_wait(run: Run, tmp_path: Path) -> None:
+    """`check --against-journal` counts what is pending that was planned by another order than the file's."""
+
+    async def planned_without_order() -> None:
+        journal = Journal.open(os.environ["RELAY_JOURNAL"], clock=Clock(), node=None)
+        try:
+            await journal.change_orders({"out": {"in/today": ""}, "more": {"in/today": ""}}, [])
+        finally:
+            journal.close()
+
+    assert "`order`" not in run("check", "--against-journal").stdout, "nobody knows by what it was planned"
+    asyncio.run(planned_without_order())
+    told = run("check", "--against-journal").stdout
+    assert "out: `order` changes with 2 deliveries pending: new ones wait until these have ended, but" in told
+    assert "more: `order`" not in told
+    (tmp_path / "relay.yaml").write_text(CONFIG.replace(", order: {key: body.k, on_dead: hold}", ""))
+    assert "`order`" not in run("check", "--against-journal").stdout
+
+
 def test_what_is_due_names_the_rate_that_it_waits_for(run: Run, tmp_path: Path) -> None:
     """Of a destination without one the list says no more than that it is due."""
 
