@@ -15,13 +15,7 @@ from relay.errors import JournalUnavailable, JournalUnreadable
 from relay.journal import Journal, Reader
 from relay.problems import Disk
 from relay.telemetry import Telemetry
-
-RESCUE_EVERY = 10.0
-LOOK_EVERY = 10.0
-FIRST_LOOK = 2.0
-"""Seconds after the start, in which what waited for it is sent: it is no lag."""
-PURGE_EVERY = 60.0
-LEDGER_EVERY = 60.0
+from relay.times import TIMES, Times
 
 
 class Chores:
@@ -41,7 +35,9 @@ class Chores:
         telemetry: Telemetry,
         clock: Clock,
         retention: Retention,
+        times: Times = TIMES,
     ) -> None:
+        self._times = times
         self.retention = retention
         self._journal = journal
         self._reader = reader
@@ -54,11 +50,11 @@ class Chores:
 
     def start(self) -> None:
         """Begin, each chore after its first pause."""
-        self.repeat(self.rescue, RESCUE_EVERY)
+        self.repeat(self.rescue, self._times.rescue)
         for look in (self._look_at_disk, self._look, self._look_at_pin):
-            self.repeat(look, LOOK_EVERY, first=FIRST_LOOK)
-        self.repeat(self._purge, PURGE_EVERY)
-        self.repeat(self._audit, LEDGER_EVERY)
+            self.repeat(look, self._times.look, first=self._times.first_look)
+        self.repeat(self._purge, self._times.purge)
+        self.repeat(self._audit, self._times.audit)
         self._tasks.append(asyncio.create_task(self._alerts.run()))
 
     def repeat(

@@ -73,6 +73,7 @@ class Service:
             node=self.node,
             hooks=self.telemetry,
             died=partial(_from_a_thread, asyncio.get_running_loop(), self._break),
+            times=self.settings.times,
         )
         self._reader = Reader.open(self.settings.journal)
         self._build()
@@ -121,6 +122,7 @@ class Service:
             telemetry=telemetry,
             clock=self.clock,
             bodies=Bodies(self.memory),
+            times=self.settings.times,
         )
         self.ingest = Ingest(
             configuration=configuration,
@@ -153,6 +155,7 @@ class Service:
             telemetry=telemetry,
             clock=self.clock,
             retention=configuration.retention,
+            times=self.settings.times,
         )
         self.reloader = Reloader(
             path=self.settings.config,

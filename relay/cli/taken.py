@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay.cli import render
 from relay.cli.text import clean, moment, relative
+from relay.times import TIMES
 
 if TYPE_CHECKING:
     from relay.journal import NodeStatus, Reader
@@ -15,12 +16,6 @@ WITHIN = 3.0
 """Seconds in which every process takes a change: each looks once a second."""
 
 _LOOK = 0.05
-
-_BLIND = 20.0
-"""Seconds after its last look, or its last sign of life, in which a process begins nothing more."""
-
-_MARGIN = 1.0
-"""Seconds by which the clocks of two machines may differ over that time, and far more."""
 
 
 def all_have_taken(reader: Reader, change: int) -> bool:
@@ -60,7 +55,7 @@ def _may_begin(one: NodeStatus, change: int, *, began: float, now: float) -> boo
 def _blind_from(one: NodeStatus, began: float) -> float:
     """From when on a process that does not look, or does not renew its row, begins nothing more."""
     since = began if one.beat_at is None else min(began, one.beat_at)
-    return since + _BLIND + _MARGIN
+    return since + TIMES.look_stale + TIMES.clocks_drift
 
 
 def _name(one: NodeStatus) -> str:

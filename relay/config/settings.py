@@ -17,6 +17,7 @@ from relay.config.addresses import network, url
 from relay.config.model import Network
 from relay.config.values import Wrong, duration, shown
 from relay.errors import ConfigError
+from relay.times import TIMES, Times
 
 _PREFIX = "RELAY_"
 
@@ -29,6 +30,7 @@ _TOKEN = re.compile(r"[!-~]+")
 _EXPECTED = {
     "int_parsing": "a whole number",
     "literal_error": "{expected}",
+    "greater_than": "more than {gt:g}",
     "greater_than_equal": "at least {ge:g}",
     "less_than_equal": "at most {le:g}",
 }
@@ -91,12 +93,18 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = 1
     grace: Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=3600, allow_inf_nan=False)] = 25.0
     max_backlog: Annotated[int, Field(ge=0)] = 0
+    time_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     def __init__(self, **flags: Any) -> None:
         try:
             super().__init__(**flags)
         except ValidationError as error:
             raise ConfigError("\n".join(_complaint(each, flags) for each in error.errors())) from None
+
+    @property
+    def times(self) -> Times:
+        """What processes watch each other by; shorter in tests alone, by the same scale on all of them."""
+        return TIMES.scaled(self.time_scale)
 
     def require_login(self) -> None:
         """Refuse an operator listener that other machines reach and nobody has to log in to: ConfigError."""

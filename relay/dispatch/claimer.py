@@ -17,9 +17,7 @@ from relay.dispatch.standings import Standings
 from relay.errors import JournalUnavailable
 from relay.journal import Claim, Journal
 from relay.telemetry import Telemetry
-
-POLL = 1.0
-"""Seconds between looks into the journal for what others (the command line, a rescue) did there."""
+from relay.times import Times
 
 _SHORTEST_SLEEP = 0.001
 """Seconds; the event loop's own timers are no finer, and may end early by less."""
@@ -44,7 +42,9 @@ class Claimer:
         journal: Journal,
         telemetry: Telemetry,
         clock: Clock,
+        times: Times,
     ) -> None:
+        self._poll_every = times.poll
         self.suspect_in_flight = False
         self.draining = False
         self._gates = gates
@@ -79,11 +79,11 @@ class Claimer:
                             await self._claim(gate)
             except JournalUnavailable:
                 gate.look()
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(self._poll_every)
             except Exception as error:  # noqa: BLE001 - a gate must outlive whatever its claim met
                 self._telemetry.internal_error(where="claim", error=error)
                 gate.look()
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(self._poll_every)
 
     async def _wait_for_work(self, gate: Gate) -> bool:
         """Sleep until there may be something to claim; False where no more is to be claimed."""
@@ -149,7 +149,7 @@ class Claimer:
 
     def _note_oldest(self, gate: Gate, due: float | None) -> None:
         if due is not None:
-            gate.slots.note_oldest(due, self._clock.now(), patience=POLL)
+            gate.slots.note_oldest(due, self._clock.now(), patience=self._poll_every)
             gate.bell.set()
 
     # What others did.
@@ -157,7 +157,7 @@ class Claimer:
     async def poll_forever(self) -> None:
         """Look at the journal every second, until the drain."""
         while not self.draining:
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(self._poll_every)
             try:
                 await self._poll()
             except JournalUnavailable:

@@ -27,6 +27,7 @@ from relay.errors import InternalFault, JournalUnavailable
 from relay.journal import Claim, Journal
 from relay.model import Delivery, Event, Standing
 from relay.telemetry import Telemetry
+from relay.times import TIMES, Times
 
 RELEASE_WITHIN = 1.0
 """Seconds that the end waits for a journal that takes no writes; the next process rescues then."""
@@ -44,13 +45,14 @@ class Dispatcher:
         telemetry: Telemetry,
         clock: Clock,
         bodies: Bodies,
+        times: Times = TIMES,
     ) -> None:
         self._courier = courier
         self._journal = journal
         self._telemetry = telemetry
         self._clock = clock
-        self._standings = Standings(journal=journal, telemetry=telemetry, clock=clock)
-        self._shares = Shares(journal.node)
+        self._standings = Standings(journal=journal, telemetry=telemetry, clock=clock, times=times)
+        self._shares = Shares(journal.node, times)
         # A gate stays when its destination has left the file: what is under way still needs it.
         self._gates: dict[str, Gate] = {}
         self._bodies = bodies
@@ -62,6 +64,7 @@ class Dispatcher:
             journal=journal,
             telemetry=telemetry,
             clock=clock,
+            times=times,
         )
         self._follower = Follower(
             self._gates,
@@ -70,6 +73,7 @@ class Dispatcher:
             journal=journal,
             telemetry=telemetry,
             clock=clock,
+            times=times,
         )
         self._held: dict[str, Delivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -8,14 +8,12 @@ from collections.abc import Mapping
 
 from relay.clock import Clock
 from relay.dispatch.gate import Gate
-from relay.dispatch.shares import BLIND, Shares
+from relay.dispatch.shares import Shares
 from relay.dispatch.standings import Standings
 from relay.errors import JournalUnavailable
 from relay.journal import Journal
 from relay.telemetry import Telemetry
-
-EVERY = 1.0
-"""Seconds between two looks."""
+from relay.times import Times
 
 
 class Follower:
@@ -30,7 +28,9 @@ class Follower:
         journal: Journal,
         telemetry: Telemetry,
         clock: Clock,
+        times: Times,
     ) -> None:
+        self._times = times
         self._gates = gates
         self._standings = standings
         self._shares = shares
@@ -45,7 +45,7 @@ class Follower:
         So a process that was frozen, or cut off from the journal, begins nothing against what was said
         meanwhile; whoever waits for it knows from when on.
         """
-        return now - self._looked_at < BLIND
+        return now - self._looked_at < self._times.look_stale
 
     async def look(self, *, tell: bool) -> None:
         """Look once; with `tell`, say what others changed. Raises JournalUnavailable.
@@ -72,7 +72,7 @@ class Follower:
     async def follow_forever(self) -> None:
         """Look every second, until cancelled: also while this process drains, since it still attempts."""
         while True:
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(self._times.poll)
             try:
                 await self.look(tell=True)
             except JournalUnavailable:

@@ -19,21 +19,14 @@ from collections.abc import Iterable
 from relay.dispatch.gate import Gate
 from relay.journal import Look, Peer
 from relay.limits import Share
-
-BLIND = 20.0
-"""Seconds after its last look at the journal in which a node begins nothing more before it looks again."""
-
-_MARGIN = 1.0
-"""Seconds by which the clocks of two nodes may differ over `BLIND` seconds, and far more."""
-
-OLDER_LOOK_WITHIN = 10.0
-"""Seconds in which a node of an older Relay, which does not say so, has heard of another for sure."""
+from relay.times import Times
 
 
 class Shares:
     """This node's share; there is none before it has come."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, times: Times) -> None:
+        self._times = times
         self.share = Share(taken=False)
         self._node = node
         self._nodes: tuple[str, ...] = ()
@@ -72,7 +65,7 @@ class Shares:
         self._taken_at = min(self._taken_at, now) if self.share.taken else math.inf
         for gate in gates:
             # What was under way when all had taken it has ended by then, written or not.
-            has_ended = now - self._taken_at > gate.destination.timeout.total + _MARGIN
+            has_ended = now - self._taken_at > gate.destination.timeout.total + self._times.clocks_drift
             is_settled = settled or has_ended or (self.share.taken and self._are_within(look, gate))
             gate.take_share(self.share, now, is_settled=is_settled)
             self._is_settled = self._is_settled and is_settled
@@ -81,8 +74,8 @@ class Shares:
         """Whether another goes by these nodes, or begins nothing more before it does."""
         waited = now - self._since
         if not peer.answers:
-            return waited >= OLDER_LOOK_WITHIN
-        return peer.has_taken(self._change) or waited >= BLIND + _MARGIN
+            return waited >= self._times.older_look
+        return peer.has_taken(self._change) or waited >= self._times.look_stale + self._times.clocks_drift
 
     def _are_within(self, look: Look, gate: Gate) -> bool:
         """Whether none of the others has more under way than its part."""

@@ -16,9 +16,7 @@ from relay.journal import Journal, StateChange
 from relay.limits import is_failure, uses_probe
 from relay.model import Delivery, Standing
 from relay.telemetry import Telemetry
-
-BURY_EVERY = 10.0
-"""Seconds between looks for what grew too old behind an open breaker."""
+from relay.times import Times
 
 _BURY_BATCH = 500
 _BURY_BATCHES = 10
@@ -27,7 +25,8 @@ _BURY_BATCHES = 10
 class Standings:
     """The standing of every destination that has one, as the journal had it last."""
 
-    def __init__(self, *, journal: Journal, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(self, *, journal: Journal, telemetry: Telemetry, clock: Clock, times: Times) -> None:
+        self._expire_every = times.expire
         self._journal = journal
         self._telemetry = telemetry
         self._clock = clock
@@ -100,7 +99,7 @@ class Standings:
             for delivery in dead:
                 self._telemetry.delivery_dead(event=None, delivery=delivery, attempt=None, reason="expired")
             if len(dead) < _BURY_BATCH:
-                self._bury_at[name] = now + BURY_EVERY
+                self._bury_at[name] = now + self._expire_every
                 return
 
     async def _change(

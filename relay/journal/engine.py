@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from relay.journal.faults import Fault
 from relay.journal.leases import Lease
 from relay.journal.values import Pin
+from relay.times import Times
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ class Engine(Protocol):
     def size(self, connection: sa.Connection) -> int:
         """Bytes in use; less after a purge."""
 
-    def lease(self, node: str | None) -> Lease:
+    def lease(self, node: str | None, times: Times) -> Lease:
         """The life of a node from now on; without a node, one that neither lives nor sees."""
 
     def discard(self) -> None:

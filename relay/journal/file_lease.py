@@ -14,12 +14,10 @@ from relay.journal import file_in_use, nodes
 from relay.journal.files import Life, beside, is_alive
 from relay.journal.schema import node as _node
 from relay.journal.tx import Tx
+from relay.times import Times
 
 _LOOK_EVERY = 1.0
 """Seconds between two looks at this node's own file."""
-
-ABSENT_FOR = 5.0
-"""Seconds for which a node has no file before it is taken for dead: one that lives makes it again."""
 
 
 class FileLease:
@@ -31,7 +29,8 @@ class FileLease:
 
     slot = 0
 
-    def __init__(self, path: Path, node: str | None) -> None:
+    def __init__(self, path: Path, node: str | None, times: Times) -> None:
+        self._file_absent = times.file_absent
         self._path = path
         self._node = node
         self._life = None if node is None else Life(life_path(path, node))
@@ -99,7 +98,7 @@ class FileLease:
             self._absent.pop(other, None)
             return found
         since = self._absent.setdefault(other, time.monotonic())
-        return other in known and time.monotonic() - since < ABSENT_FOR
+        return other in known and time.monotonic() - since < self._file_absent
 
     def bury(self, nodes: Collection[str]) -> None:
         """Remove the files of dead nodes."""

@@ -38,6 +38,7 @@ from relay.journal.values import (
 from relay.journal.witness import Witness
 from relay.journal.writer import Writer
 from relay.model import Delivery, Outcome
+from relay.times import TIMES, Times
 
 T = TypeVar("T")
 
@@ -95,6 +96,7 @@ class Journal(Destinations):
         hooks: Hooks | None = None,
         died: Callable[[], None] | None = None,
         append_timeout: float = APPEND_TIMEOUT,
+        times: Times = TIMES,
     ) -> Journal:
         """Open the journal and start writing; raises JournalRefused where it must not be used.
 
@@ -108,7 +110,7 @@ class Journal(Destinations):
         engine = open_engine(url, create=create)
         lease: Lease | None = None
         try:
-            lease = engine.lease(node)
+            lease = engine.lease(node, times)
             journal = cls(
                 engine,
                 node=node or uuid.uuid4().hex,

@@ -29,6 +29,7 @@ from relay.journal.postgres_transactions import oldest_transactions
 from relay.journal.row_lease import RowLease, living, server_time
 from relay.journal.values import Pin
 from relay.journal.watchdog import Watchdog
+from relay.times import Times
 
 T = TypeVar("T")
 
@@ -266,9 +267,9 @@ class PostgresEngine:
         """Bytes in use, estimated; the files never shrink."""
         return bytes_in_use(connection)
 
-    def lease(self, node: str | None) -> RowLease:
+    def lease(self, node: str | None, times: Times) -> RowLease:
         """The life of a node: a row that it renews."""
-        return RowLease(node)
+        return RowLease(node, times)
 
     def discard(self) -> None:
         """Throw the connection away, without a word to a server that may not answer."""

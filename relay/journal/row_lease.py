@@ -16,18 +16,7 @@ import sqlalchemy as sa
 from relay.journal import nodes
 from relay.journal.schema import node as _node
 from relay.journal.tx import Tx
-
-RENEW_EVERY = 10.0
-"""Seconds between renewals."""
-
-STALE = 20.0
-"""Seconds without a renewal after which a node starts no attempt, and must watch the others anew."""
-
-SILENT = 30.0
-"""Seconds without a renewal after which a node is gone."""
-
-DIVIDES = 25.0
-"""Seconds without a renewal after which a node, which begins nothing more, takes no part of the limits."""
+from relay.times import TIMES, Times
 
 SERVER_TIME: sa.ColumnClause[float] = sa.literal_column(
     "extract(epoch FROM clock_timestamp())::float8", sa.Double
@@ -53,8 +42,9 @@ class _Seen:
 class RowLease:
     """A node's row, renewed by its writer with whatever it writes, or alone."""
 
-    def __init__(self, node: str | None) -> None:
+    def __init__(self, node: str | None, times: Times) -> None:
         self.slot = 0
+        self._times = times
         self._node = node
         self._began_at = 0.0
         self._noted: Callable[[Tx], None] | None = None
@@ -75,8 +65,10 @@ class RowLease:
         self._renewing_at = now
 
     def is_due(self, now: float) -> bool:
-        """Whether the last renewal is ten seconds old; never for a command."""
-        return self._node is not None and (self._renewed_at is None or now - self._renewed_at >= RENEW_EVERY)
+        """Whether the last renewal is `renew_row` seconds old; never for a command."""
+        if self._node is None:
+            return False
+        return self._renewed_at is None or now - self._renewed_at >= self._times.renew_row
 
     def renew(self, tx: Tx) -> None:
         """Renew the row, made again where it was taken for dead, and look at the others'."""
@@ -85,7 +77,7 @@ class RowLease:
             self._beat(tx.connection)
             if self._noted is not None:
                 self._noted(tx)
-        if self._renewed_at is None or tx.now - self._renewed_at > STALE:
+        if self._renewed_at is None or tx.now - self._renewed_at > self._times.row_stale:
             self._seen.clear()
         self._look(tx.connection, tx.now)
         self._renewing_at = tx.now
@@ -114,15 +106,16 @@ class RowLease:
             self._renewed_at, self._renewing_at = self._renewing_at, None
 
     def may_start(self, now: float) -> bool:
-        """Whether the row was renewed in the last 20 seconds."""
-        return self._renewed_at is not None and now - self._renewed_at < STALE
+        """Whether the row was renewed in the last `row_stale` seconds."""
+        return self._renewed_at is not None and now - self._renewed_at < self._times.row_stale
 
     def gone(self, tx: Tx, owners: Collection[str]) -> set[str]:
-        """Which nodes were silent for 30 seconds before our eyes, and which of these owners have no row."""
+        """Which nodes were silent for `row_silent` seconds, seen from here, and which owners have no row."""
         if self._node is None:
             return set()
         known = {row.id for row in tx.connection.execute(sa.select(_node.c.id))}
-        silent = {one: seen for one, seen in self._seen.items() if tx.now - seen.since >= SILENT}
+        before = tx.now - self._times.row_silent
+        silent = {one: seen for one, seen in self._seen.items() if seen.since <= before}
         rows = tx.connection.execute(
             sa.select(_node.c.id, _node.c.beats)
             .where(_node.c.id.in_(list(silent)))
@@ -133,9 +126,10 @@ class RowLease:
         return dead | (set(owners) - known - {tx.node})
 
     def living(self, tx: Tx) -> set[str]:
-        """Which nodes have renewed their row in the last 25 seconds, before our eyes."""
+        """Which nodes have renewed their row in the last `row_divides` seconds, before our eyes."""
         self._look(tx.connection, tx.now)
-        return {tx.node} | {one for one, seen in self._seen.items() if tx.now - seen.since < DIVIDES}
+        since = tx.now - self._times.row_divides
+        return {tx.node} | {one for one, seen in self._seen.items() if seen.since > since}
 
     def bury(self, nodes: Collection[str]) -> None:
         """Nothing is left of a node but its row."""
@@ -146,7 +140,7 @@ class RowLease:
 
 def living(connection: sa.Connection) -> set[str]:
     """Which nodes have renewed their row lately, by the server's clock."""
-    rows = connection.execute(sa.select(_node.c.id).where(_node.c.beat_at > SERVER_TIME - SILENT))
+    rows = connection.execute(sa.select(_node.c.id).where(_node.c.beat_at > SERVER_TIME - TIMES.row_silent))
     return {row.id for row in rows}
 
 

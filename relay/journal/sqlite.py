@@ -29,6 +29,7 @@ from relay.journal.mark import Mark
 from relay.journal.open_files import Misplaced, OpenFiles
 from relay.journal.sqlite_faults import fault_of
 from relay.journal.sqlite_readers import foreign_writer, size_of_log
+from relay.times import Times
 
 T = TypeVar("T")
 
@@ -321,9 +322,9 @@ class SqliteEngine:
         )
         return (pages - free) * page
 
-    def lease(self, node: str | None) -> FileLease:
+    def lease(self, node: str | None, times: Times) -> FileLease:
         """The life of a node: a file that it holds locked."""
-        return FileLease(self.path, node)
+        return FileLease(self.path, node, times)
 
     def close(self) -> None:
         """Mark, empty the log into the file, let go."""

@@ -36,9 +36,6 @@ ASK_EVERY = 1.0
 PATIENCE = 20.0
 """Seconds that those that can serve wait for the others, at the start."""
 
-SILENT = 30
-"""Times in a row that a worker may leave that unanswered before it is taken for hung, and ended."""
-
 SILENT_WITH_LOCK = 4
 """Times in a row for one that holds the journal's lock all the while: nobody can write meanwhile."""
 
@@ -58,6 +55,7 @@ class _Worker:
 
     number: int
     serial: int
+    patience: float
     process: Process
     channel: Channel
     ready: bool = False
@@ -73,7 +71,7 @@ class _Worker:
     def is_hung(self) -> bool:
         """Whether it has been silent for so long that another must take its place."""
         holds = self.unanswered >= SILENT_WITH_LOCK and self.locked >= LOOKS
-        return holds or self.unanswered >= SILENT
+        return holds or self.unanswered * ASK_EVERY >= self.patience
 
     def look(self) -> None:
         """Count at how many looks in a row, in which it was silent, it held a lock of the journal."""
@@ -165,7 +163,13 @@ class Crew:
         with theirs:
             process = await self._spawn(theirs)
         channel = await Channel.on(ours)
-        worker = _Worker(number=number, serial=next(self._serials), process=process, channel=channel)
+        worker = _Worker(
+            number=number,
+            serial=next(self._serials),
+            patience=self._settings.times.worker_silent,
+            process=process,
+            channel=channel,
+        )
         self._workers.append(worker)
         if number > 1:
             await either(self._begun.wait(), self._stop.wait())

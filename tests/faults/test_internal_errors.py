@@ -44,7 +44,6 @@ breakable(claim, "due")
 breakable(chores.Chores, "_look")
 breakable(sqlite, "last_seqs")
 breakable(sqlite.SqliteEngine, "no_room", SystemExit)
-chores.LOOK_EVERY = 0.2
 '''
 
 
@@ -65,7 +64,8 @@ sources: {{in: {{verify: none}}}}
 destinations: {{plain: {{url: "{receiver.url}/plain", retry: {{first_wait: 100ms}}}}}}
 routes: [{{source: in, to: plain}}]
 """
-    return start_relay(config, env={"PYTHONPATH": str(tmp_path), "BREAK": str(switches)})
+    broken = {"PYTHONPATH": str(tmp_path), "BREAK": str(switches)}
+    return start_relay(config, env={**broken, "RELAY_TIME_SCALE": "0.1"})
 
 
 def reported(relay: RelayProcess, name: str) -> list[str]:

@@ -17,6 +17,7 @@ import pytest
 from relay.clock import Clock
 from relay.journal import Entry, Journal, Settlement
 from relay.model import Attempt, Dedup, Delivery, DeliveryState, Event, Outcome
+from relay.times import TIMES, Times
 
 NOW = 1_700_000_000.0
 
@@ -92,6 +93,7 @@ def opened(
     serving: bool = True,
     died: Callable[[], None] | None = None,
     append_timeout: float = 4.0,
+    times: Times = TIMES,
 ) -> Iterator[Journal]:
     """A journal that is closed at the end."""
     journal = Journal.open(
@@ -102,6 +104,7 @@ def opened(
         hooks=hooks,
         died=died,
         append_timeout=append_timeout,
+        times=times,
     )
     try:
         yield journal

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import pytest
 
 from relay.clock import Clock
-from relay.dispatch import follower
 from relay.journal import Reader, StateChange
 from relay.model import Delivery
 from tests.journal.making import opened
@@ -50,11 +48,8 @@ class Slow(Downstream):
         return httpx.Response(200)
 
 
-async def test_a_limit_holds_while_nodes_come_and_go(
-    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_limit_holds_while_nodes_come_and_go(engine: str, tmp_path: Path) -> None:
     """A node that comes takes its part when the others have no more under way than theirs."""
-    monkeypatch.setattr(follower, "EVERY", 0.2)
     configuration = loaded(tmp_path, "one", more=", limits: {concurrency: 5}")
     downstream = Slow()
     numbers = iter(range(100_000))
@@ -87,11 +82,8 @@ async def test_a_limit_holds_while_nodes_come_and_go(
     assert downstream.most == 5
 
 
-async def test_nothing_begins_after_a_pause_was_answered(
-    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nothing_begins_after_a_pause_was_answered(engine: str, tmp_path: Path) -> None:
     """Neither what was claimed before nor what was born owned, on any of the nodes; a resume lets all go."""
-    monkeypatch.setattr(follower, "EVERY", 0.1)
     configuration = loaded(tmp_path, "one", more=", limits: {concurrency: 6}")
     downstream = Downstream()
     numbers = iter(range(100_000))

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,14 +18,20 @@ from relay.clock import Clock
 from relay.config import Configuration
 from relay.journal import Journal, Reader
 from relay.model import Delivery
+from relay.times import TIMES, Times
 from tests.unit.test_dispatch_dispatcher import Bench, Handler, event_of, loaded, ok, until
+
+SHORT = replace(TIMES, poll=0.2)
+"""Nodes hear of each other five times a second."""
 
 
 @asynccontextmanager
-async def node(url: str, configuration: Configuration, handler: Handler) -> AsyncIterator[Bench]:
+async def node(
+    url: str, configuration: Configuration, handler: Handler, *, times: Times = SHORT
+) -> AsyncIterator[Bench]:
     """One node at work, drained at the end."""
-    journal = await asyncio.to_thread(Journal.open, url, clock=Clock(), node=uuid.uuid4().hex)
-    bench = Bench(journal, configuration, handler)
+    journal = await asyncio.to_thread(Journal.open, url, clock=Clock(), node=uuid.uuid4().hex, times=times)
+    bench = Bench(journal, configuration, handler, times=times)
     try:
         await bench.dispatcher.start()
         yield bench

@@ -7,14 +7,14 @@ import contextlib
 import os
 import resource
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from relay.errors import JournalUnavailable
-from relay.journal import Journal, Reader, Rescued, file_lease, nodes
-from relay.journal.schema import delivery
+from relay.journal import Journal, Reader, Rescued, nodes
+from relay.times import TIMES
 from tests.journal.making import NOW, Told, make_entry, make_settlement, only, opened, path_of
 
 pytestmark = only("sqlite", "on PostgreSQL a node's life is its row")
@@ -95,20 +95,17 @@ async def test_a_node_that_was_taken_for_dead_is_a_node_again(
     assert await journal.rescue() == []
 
 
-async def test_a_node_that_is_gone_with_its_file_is_dead_in_a_while(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_node_that_is_gone_with_its_file_is_dead_in_a_while(engine: str) -> None:
     """As in a journal that was restored without the files beside it."""
-    monkeypatch.setattr(file_lease, "ABSENT_FOR", 0.5)
-    entry = make_entry("billing", owner=journal.node)
-    await journal.append(entry)
-    await journal._do(lambda tx: nodes.register(tx.connection, node="gone", now=NOW))
-    await journal._do(lambda tx: tx.connection.execute(sa.update(delivery).values(owner="gone")))
-    assert await journal.rescue() == []
+    entry = make_entry("billing", owner="gone")
     rescued: list[Rescued] = []
-    async with asyncio.timeout(20):
-        while not rescued:
-            rescued = await journal.rescue()
+    with opened(engine, times=replace(TIMES, file_absent=0.5)) as journal:
+        await journal.append(entry)
+        await journal._do(lambda tx: nodes.register(tx.connection, node="gone", now=NOW))
+        assert await journal.rescue() == []
+        async with asyncio.timeout(20):
+            while not rescued:
+                rescued = await journal.rescue()
     assert [one.delivery_id for one in rescued] == [entry.deliveries[0].id]
 
 

@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from relay.clock import Clock
-from relay.dispatch import follower
 from relay.journal import Journal
 from tests.journal.making import opened
 from tests.journal.test_changes import taken, until
@@ -150,9 +149,6 @@ async def play(engine: str, folder: Path, *, nodes: int, seed: int, steps: int) 
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-async def test_states_change_in_every_order(
-    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nodes: int
-) -> None:
+async def test_states_change_in_every_order(engine: str, tmp_path: Path, nodes: int) -> None:
     """The row is what the model says after each step, memory is what the row says, and all goes out."""
-    monkeypatch.setattr(follower, "EVERY", 0.1)
     await play(engine, tmp_path, nodes=nodes, seed=random.randrange(1_000_000), steps=25)

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,6 @@ from typing import Any
 import httpx
 import pytest
 
-from relay import chores
 from relay.alerts import Alerts, Watch
 from relay.chores import Chores
 from relay.clock import Clock
@@ -26,6 +26,7 @@ from relay.egress import Egress
 from relay.journal import Journal, Reader
 from relay.memory import BodyMemory
 from relay.telemetry import Notice, Telemetry
+from relay.times import TIMES, Times
 
 CONFIG = """
 sources: {in: {verify: none}}
@@ -36,7 +37,7 @@ alerts: [{about: [disk_low], to: ops}]
 
 
 @asynccontextmanager
-async def housekeeping(folder: Path, log: io.StringIO) -> AsyncIterator[list[Notice]]:
+async def housekeeping(folder: Path, log: io.StringIO, times: Times) -> AsyncIterator[list[Notice]]:
     """The chores of a service at work, and the notices that they raise."""
     (folder / "relay.yaml").write_text(CONFIG)
     configuration, clock, url = load(folder / "relay.yaml", {}), Clock(), f"sqlite:///{folder / 'relay.db'}"
@@ -61,6 +62,7 @@ async def housekeeping(folder: Path, log: io.StringIO) -> AsyncIterator[list[Not
                 alerts=Alerts(configuration=configuration, nudge=dispatcher.nudge, **parts),
                 watch=Watch(configuration=configuration, telemetry=telemetry, clock=clock),
                 retention=configuration.retention,
+                times=times,
                 **parts,
             )
             beside.start()
@@ -81,11 +83,9 @@ async def test_a_journal_that_cannot_be_read_is_reported_once_for_each_chore_tha
 ) -> None:
     """It takes writes all the while; the disk is looked at all the same; the end is reported too."""
     log = io.StringIO()
-    for pause in ("FIRST_LOOK", "LOOK_EVERY", "LEDGER_EVERY"):
-        monkeypatch.setattr(chores, pause, 0.02)
     free = [1 << 40]
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1 << 41, free=free[0]))
-    async with housekeeping(tmp_path, log) as notices:
+    async with housekeeping(tmp_path, log, replace(TIMES, first_look=0.02, look=0.02, audit=0.02)) as notices:
         other = sqlite3.connect(tmp_path / "relay.db", isolation_level=None)
         other.execute("ALTER TABLE delivery RENAME TO away")
         await until(lambda: log.getvalue().count('"journal.unavailable"') == 2)

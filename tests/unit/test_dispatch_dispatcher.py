@@ -27,6 +27,7 @@ from relay.limits import Share
 from relay.memory import BodyMemory
 from relay.model import Decision, Delivery, Event, Outcome, Standing
 from relay.telemetry import Telemetry
+from relay.times import TIMES, Times
 
 Handler = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
@@ -95,6 +96,7 @@ class Bench:
         configuration: Configuration,
         handler: Handler,
         bodies: Bodies | None = None,
+        times: Times = TIMES,
     ) -> None:
         self.clock = Clock()
         self.journal = journal
@@ -116,6 +118,7 @@ class Bench:
             telemetry=self.telemetry,
             clock=self.clock,
             bodies=bodies or Bodies(BodyMemory()),
+            times=times,
         )
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:

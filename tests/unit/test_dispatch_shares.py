@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import pytest
 
 from relay.dispatch.gate import Gate
-from relay.dispatch.shares import BLIND, OLDER_LOOK_WITHIN, Shares
+from relay.dispatch.shares import Shares
 from relay.journal import Look, Peer
 from relay.limits import Share
 from relay.model import Standing
+from relay.times import TIMES
 from tests.unit.test_dispatch_gate import NOW, destination
 
 
@@ -30,7 +31,7 @@ class Node:
     """A node's share and its gate."""
 
     def __init__(self, name: str, concurrency: int = 16) -> None:
-        self.shares = Shares(name)
+        self.shares = Shares(name, TIMES)
         self.gate = Gate(destination(concurrency=concurrency), Standing(name="out"), self.shares.share)
 
     def take(self, found: Look, now: float = NOW) -> int:
@@ -75,7 +76,7 @@ def test_who_has_not_looked_yet_has_begun_nothing() -> None:
 
 def test_who_does_not_answer_is_waited_for_until_it_can_begin_nothing_more() -> None:
     """It may be frozen; a node of an older Relay looks every second as well, and does not say so."""
-    for older, within in (("", BLIND + 1), ("a", OLDER_LOOK_WITHIN)):
+    for older, within in (("", TIMES.look_stale + TIMES.clocks_drift), ("a", TIMES.older_look)):
         one = Node("b")
         found = look(("a", None if older else 6), ("b", 7), change=7, older=older, owned={})
         assert [one.take(found, at) for at in (NOW, NOW + within - 0.1, NOW + within)] == [0, 0, 8]

@@ -360,6 +360,7 @@ def test_settings_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         "workers": 1,
         "grace": 25.0,
         "max_backlog": 0,
+        "time_scale": 1.0,
     }
 
 
