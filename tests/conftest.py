@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from tests.support import Receiver, RelayProcess
+from tests.support.length import Length
 
 if TYPE_CHECKING:
     from tests.support.databases import Databases, Server
@@ -20,6 +21,17 @@ StartRelay = Callable[..., RelayProcess]
 
 hypothesis.settings.register_profile("relay", deadline=None)  # a busy machine proves nothing
 hypothesis.settings.load_profile("relay")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--full-length`: with leases as long as a service's, and numbers as large as the experiments say."""
+    parser.addoption("--full-length", action="store_true", help="run experiments in full length")
+
+
+@pytest.fixture
+def length(request: pytest.FixtureRequest) -> Length:
+    """How long the experiment is to be."""
+    return Length(full=request.config.getoption("--full-length"))
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import yaml
 from tests.support import Receiver, RelayProcess, eventually, free_port, request, start_together
 from tests.support.databases import Databases
 from tests.support.ending import end
+from tests.support.length import Length
 from tests.support.load import Load, lost, out_of_order
 
 StartRelay = Callable[..., RelayProcess]
@@ -72,7 +73,7 @@ def _balancer(folder: Path, nodes: Sequence[RelayProcess]) -> Iterator[str]:
 
 @needs_haproxy
 def test_a_node_killed_behind_the_balancer_costs_no_event(
-    tmp_path: Path, receiver: Receiver, start_relay: StartRelay, databases: Databases
+    tmp_path: Path, receiver: Receiver, start_relay: StartRelay, databases: Databases, length: Length
 ) -> None:
     """Whatever the balancer's senders were told was taken arrives, in order; both nodes took part."""
     config = f"""
@@ -81,7 +82,8 @@ destinations: {{out: {{url: "{receiver.url}/", order: {{key: body.lane}}}}}}
 routes: [{{source: in, to: out}}]
 """
     with databases.one() as url:
-        nodes = [start_relay(config, start=False, journal=url, env={"RELAY_GRACE": "1s"}) for _ in range(2)]
+        env = {**length.env, "RELAY_GRACE": "1s"}
+        nodes = [start_relay(config, start=False, journal=url, env=env) for _ in range(2)]
         start_together(nodes)
         with _balancer(tmp_path, nodes) as balancer, Load([balancer], lanes=6) as load:
             for node in nodes:

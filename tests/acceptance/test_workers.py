@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support import Receiver, RelayProcess, Reply, eventually, free_port, post, request
+from tests.support.length import Length
 
 pytestmark = pytest.mark.timeout(300)  # each start is that of three processes
 
@@ -141,11 +142,11 @@ def test_two_workers_share_one_address_and_one_page(receiver: Receiver, start_re
 
 
 def test_killing_one_of_two_loses_nothing_and_the_other_goes_on(
-    receiver: Receiver, start_relay: StartRelay, journal: str | None
+    receiver: Receiver, start_relay: StartRelay, journal: str | None, length: Length
 ) -> None:
     """Under load: events are acknowledged before another takes its place; none is lost; no count falls."""
     receiver.always = Reply(delay=0.05)
-    relay = start_relay(config(receiver), flags=TWO, journal=journal)
+    relay = start_relay(config(receiver), flags=TWO, journal=journal, env=length.env)
     victim, other = both_ready(relay)
     with load(relay) as acknowledged:
         eventually(lambda: len(acknowledged) > 60, timeout=WITHIN)
@@ -262,10 +263,10 @@ def test_a_second_service_on_the_same_address_is_refused(receiver: Receiver, sta
 
 
 def test_a_hung_worker_leaves_the_page_alone_and_is_replaced(
-    receiver: Receiver, start_relay: StartRelay
+    receiver: Receiver, start_relay: StartRelay, length: Length
 ) -> None:
     """Its last counts stand on the page, whose gauges another looks up; then another takes its place."""
-    relay = start_relay(config(receiver), flags=TWO)
+    relay = start_relay(config(receiver), flags=TWO, env=length.env)
     frozen, _ = both_ready(relay)
     for _ in range(10):
         relay.post("in")

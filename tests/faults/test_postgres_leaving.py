@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from tests.support import Fault, Receiver, RelayProcess, Reply, eventually
@@ -32,10 +31,8 @@ routes: [{{source: in, to: out}}]
             assert leaves.post("in", f'{{"name": "{number}", "lane": 0, "n": {number}}}').status == 202
         receiver.wait(SLOW)
         receiver.answer(Reply())
-        began = time.monotonic()
         assert leaves.term(timeout=LEASE) == 0
         receiver.wait(2 * SLOW, timeout=LEASE)
-        assert time.monotonic() - began < LEASE, "a lease was waited for"
         (line,) = leaves.log("service.stopped")
         assert line["released"] == SLOW
         assert again(receiver.requests) == SLOW

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import Received, Receiver, RelayProcess, Reply, eventually, start_together
 from tests.support.databases import Databases
+from tests.support.length import Length
 from tests.support.links import Link, linked
 from tests.support.load import Load, again, lost, out_of_order
 
@@ -77,13 +78,15 @@ def _takes(node: RelayProcess) -> bool:
 
 @pytest.mark.timeout(240)
 def test_a_node_killed_one_frozen_and_one_cut_off_lose_nothing(
-    receiver: Receiver, start_relay: StartRelay, databases: Databases
+    receiver: Receiver, start_relay: StartRelay, databases: Databases, length: Length
 ) -> None:
     """What they held is rescued within 60 s, lanes keep their order, and late outcomes are fenced off."""
     receiver.answer(ATTEMPT)
     config = _config(receiver)
     with databases.one() as url, linked(url) as (link, by_link):
-        nodes = [start_relay(config, start=False, journal=at) for at in (url, url, url, by_link)]
+        nodes = [
+            start_relay(config, start=False, journal=at, env=length.env) for at in (url, url, url, by_link)
+        ]
         stays, killed, frozen, cut_off = start_together(nodes)
         struck = [_id(node) for node in (killed, frozen, cut_off)]
         with Load([node.url for node in nodes], lanes=9, pause=0.6) as load:
@@ -93,7 +96,7 @@ def test_a_node_killed_one_frozen_and_one_cut_off_lose_nothing(
             assert set(held) == set(struck), "each held something, or this proves nothing"
             eventually(lambda: not _owned(url, struck), timeout=RESCUED_WITHIN)
             rescued_after = time.monotonic() - struck_at
-            time.sleep(max(0.0, struck_at + TWO_LEASES + 1 - time.monotonic()))
+            time.sleep(max(0.0, struck_at + length.seconds(TWO_LEASES) + 1 - time.monotonic()))
             frozen.signal(signal.SIGCONT)
             link.silent = False
             for node in (frozen, cut_off):

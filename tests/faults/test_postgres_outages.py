@@ -9,14 +9,17 @@ import pytest
 
 from tests.support import Receiver, RelayProcess, Reply, eventually, start_together
 from tests.support.databases import Databases, Server
+from tests.support.length import Length
 from tests.support.links import Link, linked
 from tests.support.load import Answer, Load, again, lost, name_of, out_of_order
 
 StartRelay = Callable[..., RelayProcess]
 
 LEASE = 30.0
-AWAY = LEASE + 5  # longer shows the same: what a node believes of the others after a lease has passed
 BACK_LATER = 15.0
+NOTICED = 8.0
+"""Seconds after which a node takes a database that says nothing for away."""
+
 RESUMES_WITHIN = 10.0
 REFUSED_WITHIN = 5.0
 
@@ -84,12 +87,15 @@ def _lose_an_answer_to_a_commit(link: Link) -> None:
 
 @pytest.mark.timeout(240)
 def test_a_database_that_is_away_for_all_nodes_at_once_is_no_mass_rescue(
-    receiver: Receiver, start_relay: StartRelay, databases: Databases
+    receiver: Receiver, start_relay: StartRelay, databases: Databases, length: Length
 ) -> None:
     """Senders hear 503 in less than 5 s meanwhile; who is back first does not take the other for dead."""
     receiver.answer(Reply(delay=0.05))
     with databases.one() as url, linked(url) as (link, by_link), linked(url) as (later, by_later):
-        nodes = [start_relay(_config(receiver), start=False, journal=at) for at in (by_link, by_later)]
+        nodes = [
+            start_relay(_config(receiver), start=False, journal=at, env=length.env)
+            for at in (by_link, by_later)
+        ]
         start_together(nodes)
         with Load([node.url for node in nodes], lanes=8, pause=0.2, timeout=20) as load:
             eventually(lambda: len(load.taken) > 50)
@@ -99,9 +105,10 @@ def test_a_database_that_is_away_for_all_nodes_at_once_is_no_mass_rescue(
             link.silent = later.silent = True
             in_flight = len(receiver.requests) - sum(len(node.log("attempt.finished")) for node in nodes)
             receiver.answer(Reply())
-            time.sleep(AWAY)
+            # Longer shows the same: what a node believes of the others after a lease has passed.
+            time.sleep(length.seconds(LEASE) + NOTICED)
             link.silent = link.lose_ends = False
-            time.sleep(BACK_LATER)  # the first one looks for the dead meanwhile
+            time.sleep(length.seconds(BACK_LATER))  # the first one looks for the dead meanwhile
             later.silent = False
             taken = len(load.taken)
             eventually(lambda: len(load.taken) > taken + 50, timeout=60)

@@ -11,13 +11,15 @@ import pytest
 
 from tests.support import Receiver, RelayProcess, Reply, eventually, start_together
 from tests.support.databases import Databases
+from tests.support.length import Length
 from tests.support.load import Load, lost
 
 StartRelay = Callable[..., RelayProcess]
 
 ATTEMPT = 0.1
 RATE = 4
-SHARES_CHANGE_WITHIN = 30.0
+SHARES_CHANGE = 30.0
+"""Seconds until the others have divided the limits without a node that is gone."""
 
 
 def _config(receiver: Receiver) -> str:
@@ -53,23 +55,25 @@ def _most_within(seconds: float, arrivals: list[float]) -> int:
 
 @pytest.mark.timeout(240)
 def test_limits_hold_while_nodes_freeze_die_and_come(
-    receiver: Receiver, start_relay: StartRelay, databases: Databases
+    receiver: Receiver, start_relay: StartRelay, databases: Databases, length: Length
 ) -> None:
     """One request at a time where the concurrency is 1; a rate is passed by no more than one node's share."""
     receiver.answer(Reply(delay=ATTEMPT))
     config = _config(receiver)
     with databases.one() as url:
-        nodes = start_together([start_relay(config, start=False, journal=url) for _ in range(3)])
+        nodes = start_together(
+            [start_relay(config, start=False, journal=url, env=length.env) for _ in range(3)]
+        )
         _, frozen, killed = nodes
         with Load([node.url for node in nodes], lanes=2, pause=0.45, timeout=3.0) as load:
-            time.sleep(12)
+            time.sleep(length.seconds(12))
             frozen.signal(signal.SIGSTOP)
-            time.sleep(4)
+            time.sleep(length.seconds(4))
             killed.kill9()
-            time.sleep(SHARES_CHANGE_WITHIN + 2)
+            time.sleep(length.seconds(SHARES_CHANGE) + 2)
             frozen.signal(signal.SIGCONT)
             killed.start()
-            time.sleep(5)
+            time.sleep(length.seconds(5) + 1)
         eventually(lambda: _is_all_there(receiver, load), timeout=90)
         alone, slow = _arrivals(receiver, "/alone"), _arrivals(receiver, "/slow")
         gaps = [after - before for before, after in itertools.pairwise(alone)]
