@@ -31,14 +31,12 @@ class Channel:
             self._writer.write(json.dumps(message).encode() + b"\n")
 
     async def receive(self) -> dict[str, Any] | None:
-        """The next message; None when the other side is gone."""
+        """The next message; None when the other side is gone, or says what is none."""
         try:
             line = await self._reader.readline()
+            message: dict[str, Any] | None = json.loads(line) if line.endswith(b"\n") else None
         except (OSError, ValueError):
             return None
-        if not line.endswith(b"\n"):
-            return None
-        message: dict[str, Any] = json.loads(line)
         return message
 
     async def close(self) -> None:

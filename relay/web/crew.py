@@ -10,8 +10,10 @@ import socket
 import sys
 import time
 from asyncio.subprocess import Process
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from relay.config import Settings
 from relay.lock_holder import holders
@@ -214,18 +216,25 @@ class Crew:
     async def _hear(self, worker: _Worker) -> None:
         while (said := await worker.channel.receive()) is not None:
             worker.unanswered = 0
-            if "ready" in said:
-                worker.ready = True
-                worker.locks = tuple(Path(lock) for lock in said["locks"])
-                self._begun.set()
-                self._settle(worker.number)
-                if worker.reload_due:
-                    worker.signal(signal.SIGHUP)
-            if "families" in said:
-                self._totals.note(worker.serial, said["families"], looked=said["looked"])
-            waiting = worker.asked.pop(said.get("asked", 0), None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(None)
+            try:
+                self._note(worker, said)
+            except Exception as error:  # noqa: BLE001 - a worker that nobody hears would be taken for hung
+                self._telemetry.internal_error(where="workers", error=error)
+
+    def _note(self, worker: _Worker, said: Mapping[str, Any]) -> None:
+        """Do what follows from what a worker said."""
+        if "ready" in said:
+            worker.ready = True
+            worker.locks = tuple(Path(lock) for lock in said["locks"])
+            self._begun.set()
+            self._settle(worker.number)
+            if worker.reload_due:
+                worker.signal(signal.SIGHUP)
+        if "families" in said:
+            self._totals.note(worker.serial, said["families"], looked=said["looked"])
+        waiting = worker.asked.pop(said.get("asked", 0), None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     def _settle(self, *numbers: int) -> None:
         """Have those that can listen do so, once every number has got that far, or failed to."""
@@ -254,13 +263,10 @@ class Crew:
         while True:
             await asyncio.sleep(ASK_EVERY)
             for one in self._workers:
-                one.look()
-                if one.is_hung:
-                    one.hung = True
-                    one.signal(signal.SIGKILL)
-                elif one.ready:
-                    one.unanswered += 1
-                    one.channel.send({"ask": 0, "look": False})
+                try:
+                    _ask_or_end(one)
+                except Exception as error:  # noqa: BLE001 - the others must be asked, and this one next time
+                    self._telemetry.internal_error(where="workers", error=error)
 
     async def _end(self, keepers: list[asyncio.Task[int]]) -> int:
         """End every worker within the grace; the exit code of all."""
@@ -271,6 +277,16 @@ class Crew:
             one.signal(signal.SIGKILL)
         codes = await asyncio.gather(*keepers)
         return max(1 if late else 0, *codes)
+
+
+def _ask_or_end(worker: _Worker) -> None:
+    worker.look()
+    if worker.is_hung:
+        worker.hung = True
+        worker.signal(signal.SIGKILL)
+    elif worker.ready:
+        worker.unanswered += 1
+        worker.channel.send({"ask": 0, "look": False})
 
 
 def _how_hung(worker: _Worker) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 
+from relay.telemetry import Telemetry
 from relay.web.listening import BACKLOG
 
 GC_THRESHOLDS = (20_000, 50, 50)
@@ -54,12 +55,17 @@ class Signals:
         loop.add_signal_handler(signal.SIGHUP, self.hangup.set)
 
 
-async def at_each(event: asyncio.Event, act: Callable[[], Awaitable[object]]) -> None:
-    """Act at each setting of an event, for ever; several at once are one."""
+async def at_each(
+    event: asyncio.Event, act: Callable[[], Awaitable[object]], telemetry: Telemetry, *, where: str
+) -> None:
+    """Act at each setting of an event, for ever; several at once are one. `where` names it in a report."""
     while True:
         await event.wait()
         event.clear()
-        await act()
+        try:
+            await act()
+        except Exception as error:  # noqa: BLE001 - one failure must not stop the loop
+            telemetry.internal_error(where=where, error=error)
 
 
 async def either(*ends: Coroutine[Any, Any, object] | asyncio.Task[Any]) -> None:

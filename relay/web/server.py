@@ -61,7 +61,9 @@ async def _run(
 async def hold(service: Service, signals: Signals, servers: Sequence[tuple[Server, socket.socket]]) -> int:
     """Serve until told to stop, or broken; then drain the service and close it. The exit code."""
     breaking = asyncio.create_task(_stop_where_broken(service, signals))
-    hung_up = asyncio.create_task(at_each(signals.hangup, service.reloader.reload))
+    hung_up = asyncio.create_task(
+        at_each(signals.hangup, service.reloader.reload, service.telemetry, where="reload")
+    )
 
     async def drain() -> None:
         hung_up.cancel()

@@ -40,16 +40,22 @@ def supervise(settings: Settings, *, watch: bool = False) -> int:
             )
             totals = Totals()
             crew = Crew(settings=settings, watch=watch, turns=turns, telemetry=telemetry, totals=totals)
-            code = uvloop.run(_run(crew, totals, private, settings))
+            code = uvloop.run(_run(crew, totals, private, settings, telemetry))
             telemetry.service_stopped(workers=settings.workers)
             return code
 
 
-async def _run(crew: Crew, totals: Totals, private: Sequence[socket.socket], settings: Settings) -> int:
+async def _run(
+    crew: Crew,
+    totals: Totals,
+    private: Sequence[socket.socket],
+    settings: Settings,
+    telemetry: Telemetry,
+) -> int:
     signals = Signals()
     signals.listen()
     keeping = asyncio.create_task(crew.run(signals.stop))
-    hung_up = asyncio.create_task(at_each(signals.hangup, crew.reload))
+    hung_up = asyncio.create_task(at_each(signals.hangup, crew.reload, telemetry, where="reload"))
     servers = [
         (make_server(operator.create_app(totals, refresh=crew.refresh, settings=settings)), listener)
         for listener in private

@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import stat
+from collections.abc import Mapping
+from typing import Any
 
 import uvloop
 
@@ -75,9 +77,17 @@ async def _answer(channel: Channel, service: Service, told: asyncio.Event, signa
         if "listen" in said:
             told.set()
             continue
-        looked = said["look"] and service.ready
-        if looked:
-            await service.refresh_metrics()
-        found = families(service.telemetry.registry)
-        channel.send({"asked": said["ask"], "looked": looked, "families": found})
+        try:
+            channel.send(await _metrics(service, said))
+        except Exception as error:  # noqa: BLE001 - without an answer the parent takes this worker for hung
+            service.telemetry.internal_error(where="metrics", error=error)
+            channel.send({"asked": said.get("ask", 0)})
     signals.stop.set()
+
+
+async def _metrics(service: Service, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to a question of the parent; with `look`, what all workers share is brought up to date."""
+    looked = asked["look"] and service.ready
+    if looked:
+        await service.refresh_metrics()
+    return {"asked": asked["ask"], "looked": looked, "families": families(service.telemetry.registry)}
