@@ -75,9 +75,9 @@ class Ingest:
         self.replace(configuration)
 
     def replace(self, configuration: Configuration) -> None:
-        """Take another configuration; a source whose rate stays has used of it what it had used."""
+        """Take another configuration; a source has used of its rate what it had used."""
         self._configuration = configuration
-        self._rates = dict(_rates(configuration, self._rates))
+        self._rates = dict(_rates(configuration, self._rates, self._clock.now()))
 
     def wait_behind(self, routes: Mapping[str, frozenset[str]]) -> None:
         """By destination, the routes whose new deliveries wait for what was planned by another order."""
@@ -295,13 +295,18 @@ def _born_dead(delivery: Delivery, destination: Destination, now: float) -> Deli
     )
 
 
-def _rates(configuration: Configuration, known: Mapping[str, Bucket]) -> Iterator[tuple[str, Bucket]]:
+def _rates(
+    configuration: Configuration, known: Mapping[str, Bucket], now: float
+) -> Iterator[tuple[str, Bucket]]:
     """A bucket for each source with a rate: up to a second's worth at once."""
     for name, source in configuration.sources.items():
-        if source.rate is not None:
-            bucket = known.get(name)
-            same = bucket is not None and bucket.rate == source.rate
-            yield name, bucket if bucket and same else Bucket(source.rate, burst=max(1.0, source.rate))
+        if source.rate is None:
+            continue
+        burst = max(1.0, source.rate)
+        bucket = known.get(name) or Bucket(source.rate, burst=burst)
+        if bucket.rate != source.rate:
+            bucket.change(rate=source.rate, burst=burst, now=now)
+        yield name, bucket
 
 
 def _lane(order: Order, route: Route, view: View, errors: list[tuple[str, str]]) -> str | None:

@@ -143,7 +143,7 @@ class Claimer:
         )
         gate.apply(probe.standing)
         for claim in probe.claims:
-            gate.begin_probe(claim.delivery.id, opened_at=probe.standing.opened_at)
+            gate.begin_probe(claim.delivery.id, probe.standing)
             self.suspect_in_flight = self.suspect_in_flight or claim.delivery.is_suspect
         return probe.claims
 

@@ -163,7 +163,7 @@ class Dispatcher:
             if known is None:
                 self._open_gate(destination)
             else:
-                known.adopt(destination)
+                known.adopt(destination, self._clock.now())
                 self._start_claiming(known)
 
     async def drain(self, grace: float) -> int:

@@ -27,10 +27,13 @@ _LONGEST_REST = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Probe:
-    """The delivery that probes an open breaker, and the opening that it was elected for."""
+    """The delivery that probes an open breaker.
+
+    elected  the journal's answer to its election: the opening that it probes, and the time of the next probe
+    """
 
     delivery_id: str
-    opened_at: float | None
+    elected: Standing
 
 
 class Gate:
@@ -230,9 +233,9 @@ class Gate:
         due = self.breaker.count(is_failure(outcome, status))
         return due and self.standing.opened_at is None and not self.changing
 
-    def begin_probe(self, delivery_id: str, *, opened_at: float | None) -> None:
-        """This delivery probes the breaker, which is open since then."""
-        self._probe = _Probe(delivery_id, opened_at)
+    def begin_probe(self, delivery_id: str, elected: Standing) -> None:
+        """This delivery probes the breaker; `elected` is the journal's answer to its election."""
+        self._probe = _Probe(delivery_id, elected)
 
     def is_probe(self, delivery_id: str) -> bool:
         """Whether this delivery probes the open breaker."""
@@ -247,9 +250,10 @@ class Gate:
         if probe is None or probe.delivery_id != delivery_id:
             return None
         self._probe = None
-        self.unused = None if used else self.standing.probe_at
+        # Not the time that the gate knows now: that may be another node's probe, which is not ours to repeat.
+        self.unused = None if used else probe.elected.probe_at
         self.bell.set()
-        return probe.opened_at
+        return probe.elected.opened_at
 
     # What the journal and the configuration say.
 
@@ -289,10 +293,10 @@ class Gate:
             self.bell.set()
         return True
 
-    def adopt(self, destination: Destination) -> None:
-        """Take new limits at once; the slots in flight stay taken."""
+    def adopt(self, destination: Destination, now: float) -> None:
+        """Take new limits at once; the slots in flight stay taken, and what is owed of a rate stays owed."""
         if destination.rate != self.destination.rate:
-            self.bucket = _bucket(destination.rate, self._share)
+            self._change_rate(destination.rate, now)
         was_retired, self.retired = self.retired, False
         self.destination = destination
         self._divide()
@@ -315,9 +319,8 @@ class Gate:
         before = (self.slots.concurrency, self.permits, self.turns)
         self._divide()
         is_other = (old.rank, old.nodes) != (share.rank, share.nodes)
-        if is_other and self.bucket is not None and self.destination.rate is not None:
-            part = self.destination.rate / share.nodes
-            self.bucket.change(rate=part, burst=_burst(part), now=now)
+        if is_other:
+            self._change_rate(self.destination.rate, now)
         if is_other or before != (self.slots.concurrency, self.permits, self.turns):
             self.bell.set()
 
@@ -334,6 +337,13 @@ class Gate:
             self.slots.concurrency = min(self.slots.concurrency, part)
             self.permits = self.permits or not share.divides(limit)
         self.turns = self.permits and share.nodes > 1
+
+    def _change_rate(self, rate: float | None, now: float) -> None:
+        if self.bucket is None or rate is None:
+            self.bucket = _bucket(rate, self._share)
+            return
+        part = rate / self._share.nodes
+        self.bucket.change(rate=part, burst=_burst(part), now=now)
 
     def retire(self) -> None:
         """Let nothing more pass: the destination has left the configuration."""

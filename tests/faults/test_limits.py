@@ -33,7 +33,10 @@ routes: [{{source: in, to: out}}]
 def test_a_source_above_its_rate_is_told_when_to_come_again(
     receiver: Receiver, start_relay: StartRelay
 ) -> None:
-    """Above its rate a source gets 429 with Retry-After, and nothing of it is stored; others go on."""
+    """Above its rate a source gets 429 with Retry-After, and nothing of it is stored; others go on.
+
+    A reload that changes the rate gives nothing back of what was used.
+    """
     relay = start_relay(
         f"""
 sources:
@@ -55,6 +58,9 @@ routes:
     receiver.wait(6)
     assert relay.wait_log("event.rejected", reason="rate")[0]["source"] == "slow"
     assert b"2" not in {one.body for one in receiver.requests}
+    relay.config.write_text(relay.config.read_text().replace("rate: 2/m", "rate: 1/m"))
+    relay.cli("reload")
+    assert relay.post("slow", "4", headers=known).status == 429
 
 
 def test_429_with_retry_after_holds_the_whole_destination(

@@ -182,7 +182,7 @@ class Steps:
     def _change(self, step: str, number: int) -> None:
         match step:
             case "limit":
-                self.gate.adopt(destination(concurrency=number))
+                self.gate.adopt(destination(concurrency=number), NOW)
             case "nodes":
                 self.gate.take_share(Share(rank=0, nodes=number), NOW, is_settled=number != 2)
             case "waiting":

@@ -168,7 +168,7 @@ def test_an_open_breaker_lets_one_probe_through_each_cooldown() -> None:
     assert one.next_look(NOW) == NOW + 30
     assert one.begin_claim(NOW + 30) == 1
     one.apply(replace(one.standing, probe_at=NOW + 60, version=1))
-    one.begin_probe("dlv_1", opened_at=NOW)
+    one.begin_probe("dlv_1", one.standing)
     one.end_claim(asked=1, got=1)
     assert one.next_look(NOW + 90) is None, "a probe is under way"
     assert one.end_probe("dlv_2") is None
@@ -232,10 +232,10 @@ def test_what_has_its_slot_begins_only_where_nothing_came_meanwhile() -> None:
     ):
         one.apply(held_back)
         assert not one.may_begin("dlv_1", NOW, born=True)
-    one.begin_probe("dlv_1", opened_at=NOW)
+    one.begin_probe("dlv_1", one.standing)
     assert one.may_begin("dlv_1", NOW, born=False)
     one.apply(Standing(name="out", version=4))
-    one.adopt(destination(concurrency=1))
+    one.adopt(destination(concurrency=1), NOW)
     assert not one.may_begin("dlv_1", NOW, born=True), "one too many has a slot"
     one.leave()
     assert one.may_begin("dlv_1", NOW, born=True)
@@ -250,7 +250,7 @@ def test_a_probe_of_an_opening_that_is_over_is_none_of_the_next() -> None:
     """It says nothing of the newer opening, which is probed by another; failures count anew."""
     one = gate(Standing(name="out", opened_at=NOW, probe_at=NOW))
     one.slots.unsure = True
-    one.begin_probe("dlv_1", opened_at=NOW)
+    one.begin_probe("dlv_1", one.standing)
     assert one.next_look(NOW) is None
     fail(one, 2)
     one.apply(Standing(name="out", opened_at=NOW + 1, probe_at=NOW + 31, version=2))
@@ -295,7 +295,7 @@ def test_most_attempts_change_nothing() -> None:
     fail(one)
     assert one.affects_state("dlv_1", Outcome.DELIVERED)
     other = gate(Standing(name="out", opened_at=NOW))
-    other.begin_probe("dlv_1", opened_at=NOW)
+    other.begin_probe("dlv_1", other.standing)
     assert other.affects_state("dlv_1", Outcome.DELIVERED)
 
 
@@ -314,7 +314,7 @@ def test_new_limits_apply_at_once_and_slots_in_flight_stay_taken() -> None:
     one = gate()
     assert one.admit(NOW)
     assert one.admit(NOW)
-    one.adopt(destination(concurrency=3, rate=1.0, breaker=BreakerPolicy(failures=1)))
+    one.adopt(destination(concurrency=3, rate=1.0, breaker=BreakerPolicy(failures=1)), NOW)
     one.slots.unsure = False
     assert [one.admit(NOW) for _ in range(2)] == [True, False]
     assert one.slots.in_flight == 3
@@ -325,9 +325,34 @@ def test_the_same_rate_keeps_what_was_used_of_it() -> None:
     """Reloading the file does not give a destination its burst again."""
     one = gate(rate=1.0)
     assert one.admit(NOW)
-    one.adopt(destination(rate=1.0, concurrency=8))
+    one.adopt(destination(rate=1.0, concurrency=8), NOW)
     one.slots.unsure = False
     assert not one.admit(NOW)
+
+
+def test_another_rate_gives_no_tokens_back() -> None:
+    """A reload that changes a rate leaves owed what was spent of it, of a faster and of a slower one."""
+    one = gate(rate=100.0, concurrency=99)
+    assert [one.admit(NOW) for _ in range(11)] == [True] * 10 + [False]
+    for rate, burst in ((101.0, 10.1), (50.0, 5.0), (100.0, 10.0)):
+        one.adopt(destination(rate=rate, concurrency=99), NOW)
+        one.slots.unsure = False
+        assert not one.admit(NOW)
+        assert one.bucket is not None
+        assert one.bucket.ready_at == pytest.approx(NOW + (11 - burst) / rate)
+
+
+def test_a_probe_that_was_not_used_leaves_its_own_turn_and_no_other() -> None:
+    """What a reload or another node did to the time of the next probe meanwhile stays as it is."""
+    one = gate(Standing(name="out", opened_at=NOW, probe_at=NOW + 30))
+    one.slots.unsure = True
+    one.begin_probe("dlv_1", one.standing)
+    one.apply(replace(one.standing, probe_at=NOW + 60, version=1))
+    assert one.end_probe("dlv_1", used=False) == NOW
+    assert one.next_look(NOW + 31) == NOW + 60, "the probe of another node is under way"
+    one.begin_probe("dlv_2", one.standing)
+    assert one.end_probe("dlv_2", used=False) == NOW
+    assert one.next_look(NOW + 31) == NOW + 31, "its own turn goes to the next"
 
 
 def test_a_destination_that_left_the_file_lets_nothing_more_pass() -> None:
@@ -336,7 +361,7 @@ def test_a_destination_that_left_the_file_lets_nothing_more_pass() -> None:
     one.retire()
     assert one.bell.is_set()
     assert not one.admit(NOW)
-    one.adopt(destination())
+    one.adopt(destination(), NOW)
     one.slots.unsure = False
     assert one.admit(NOW)
 
@@ -366,8 +391,8 @@ def test_each_node_takes_its_part_of_the_rate() -> None:
     share(one, 1, 3)
     one.note_waiting()
     assert one.next_look(NOW) == pytest.approx(NOW + 1)
-    one.adopt(destination(rate=6.0, concurrency=12))
-    assert one.admit_before_others(NOW)
+    one.adopt(destination(rate=6.0, concurrency=12), NOW)
+    assert not one.admit_before_others(NOW), "what was spent of the old rate is spent of the new one"
     assert one.next_look(NOW) == pytest.approx(NOW + 0.5), "a new rate is divided as well"
 
 
@@ -413,7 +438,7 @@ def test_a_part_that_grows_waits_and_one_that_shrinks_does_not() -> None:
     assert one.slots.free == 6
     share(one, 0, 4, is_settled=False)
     assert one.slots.free == 4
-    one.adopt(destination(concurrency=20))
+    one.adopt(destination(concurrency=20), NOW)
     assert one.slots.free == 4
     share(one, 0, 4)
     assert one.slots.free == 5
