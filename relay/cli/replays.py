@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from relay.errors import UsageError
 from relay.model import Delivery, Event, Rendered
 
 if TYPE_CHECKING:
@@ -59,13 +60,21 @@ def again(deliveries: Iterable[Delivery]) -> Iterator[Target]:
 def to_destination(
     event: Event, before: Iterable[Delivery], destination: str, configuration: Configuration
 ) -> Target:
-    """One event to one destination, by the route it first took there or by hand; `before` oldest first."""
+    """One event to one destination, by the route it first took there or by hand; `before` oldest first.
+
+    Raises UsageError where its lane depends on a variable that is not set.
+    """
     from relay.alerts import letter
     from relay.explain import BY_HAND, order_of
 
     earlier = next((one for one in before if one.destination == destination), None)
     if earlier is not None:
         return next(again((earlier,)))
+    if configuration.has_unknown_order(destination):
+        raise UsageError(
+            f"the `order` of {destination} depends on a variable that is not set here."
+            " Set it as the service has it"
+        )
     lane, hold = order_of(event, destination, configuration)
     return Target(
         event_id=event.id,

@@ -337,14 +337,25 @@ class Configuration:
     def unknown_routes(self) -> tuple[str, ...]:
         """The routes whose `when` or `order` has a variable without a value: nobody can tell what they do."""
         routes = (route for routes in self.routes.values() for route in routes)
-        return tuple(one.name for one in routes if self._is_unknown(one))
+        return tuple(one.name for one in routes if self._is_unknown_route(one))
 
-    def _is_unknown(self, route: Route) -> bool:
+    def _is_unknown_route(self, route: Route) -> bool:
         orders = [route.order] if route.order else [self.destinations[name].order for name in route.to]
-        programs = (*route.when, *(order.key for order in orders if order))
-        return any(program.source == UNKNOWN_SHOWN for program in programs)
+        return any(
+            _is_unknown(program) for program in (*route.when, *(order.key for order in orders if order))
+        )
+
+    def has_unknown_order(self, destination: str) -> bool:
+        """Whether the `order` of a destination itself has a variable without a value."""
+        order = self.destinations[destination].order
+        return order is not None and _is_unknown(order.key)
 
     @property
     def experimental(self) -> tuple[str, ...]:
         """The sources that verify by a scheme made from its documentation alone."""
         return tuple(name for name, source in self.sources.items() if source.scheme.experimental)
+
+
+def _is_unknown(program: Program) -> bool:
+    """Whether an expression has a variable without a value."""
+    return program.source == UNKNOWN_SHOWN

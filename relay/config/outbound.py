@@ -18,7 +18,7 @@ from relay.config.addresses import Url, extra_name
 from relay.config.base import Model, Words, distinct
 from relay.config.interpolate import STAND_IN
 from relay.config.urls import Broker, MailTls, Smtp
-from relay.config.values import OneOrMany, Truth, Wrong, reads, shown, unless_unset
+from relay.config.values import OneOrMany, Truth, Wrong, is_unset, reads, shown, unless_unset
 from relay.config.verify import Secrets
 from relay.errors import UsageError
 from relay.signatures import Scheme, build
@@ -186,12 +186,21 @@ class HmacSign(_Signing):
     """How the digest is written."""
     prefix: str = ""
     """What stands before the digest."""
-    signed: Annotated[str, unless_unset("{body}")] = "{body}"
+    signed: str = "{body}"
     """What is signed, over {body} {timestamp} {id} {url} {method}."""
     timestamp_header: OwnHeader | None = None
     """The header for the time, in Unix seconds, for {timestamp}."""
     id_header: OwnHeader | None = None
     """The header for the delivery's id, for {id}."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stand_in(cls, value: Any) -> Any:
+        """In place of what is signed, while nobody knows it: what goes with the headers that are named."""
+        if not isinstance(value, dict) or not is_unset(value.get("signed")):
+            return value
+        parts = (f"{{{part}}}" for part in ("timestamp", "id") if value.get(f"{part}_header") is not None)
+        return {**value, "signed": "".join(("{body}", *parts))}
 
     @model_validator(mode="after")
     def _one_secret(self) -> Self:

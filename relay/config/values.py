@@ -197,19 +197,21 @@ def _truth(value: object) -> object:
     return {"true": True, "false": False, STAND_IN: False}.get(value, value)
 
 
+def is_unset(value: object) -> bool:
+    """Whether a variable in it has no value, as only `allow_unset` lets pass."""
+    return isinstance(value, Interpolated) and value.unset
+
+
 def unless_unset(stand_in: object) -> BeforeValidator:
     """A pydantic validator that reads a value as it is, and an unset variable as the stand-in."""
-    return BeforeValidator(
-        lambda value: stand_in if isinstance(value, Interpolated) and value.unset else value
-    )
+    return BeforeValidator(lambda value: stand_in if is_unset(value) else value)
 
 
 def reads(parse: Callable[[object], T], stand_in: object) -> PlainValidator:
     """A pydantic validator from a parsing function; an unset variable reads as the stand-in."""
 
     def validate(value: object) -> T:
-        unset = isinstance(value, Interpolated) and value.unset
-        return parse(stand_in if unset else value)
+        return parse(stand_in if is_unset(value) else value)
 
     return PlainValidator(validate)
 

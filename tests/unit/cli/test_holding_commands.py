@@ -120,6 +120,23 @@ def test_a_check_says_what_a_changed_order_makes_wait(run: Run, tmp_path: Path) 
     assert "`order`" not in run("check", "--against-journal").stdout
 
 
+def test_a_replay_to_a_destination_whose_order_nobody_knows_here_is_refused(run: Run, tmp_path: Path) -> None:
+    """It would go in no lane, and so overtake; where the event went there before, its lane is known."""
+    (tmp_path / "relay.yaml").write_text(
+        CONFIG.replace("key: body.k", 'key: "${KEY}"').replace(
+            'more.example.com"', 'more.example.com", order: "${KEY}"'
+        )
+    )
+    refused = run("replay", "evt_1", "--to", "more")
+    assert refused.exit_code == 2
+    assert "the `order` of more depends on a variable that is not set here" in " ".join(
+        refused.output.split()
+    )
+    assert run("replay", "evt_1", "--to", "out").exit_code == 0
+    listed = json.loads(run("deliveries", "--destination", "out", "--json").stdout)["deliveries"]
+    assert len(listed) == 3
+
+
 def test_what_is_due_names_the_rate_that_it_waits_for(run: Run, tmp_path: Path) -> None:
     """Of a destination without one the list says no more than that it is due."""
 

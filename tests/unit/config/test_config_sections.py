@@ -183,7 +183,10 @@ def test_unset_variables_in_every_new_place(load: Load) -> None:
               auth: {type: basic, username: "${V}", password: "${V}"},
               sign: {scheme: hmac, secrets: "${V}", header: "${V}", algorithm: "${V}", encoding: "${V}",
                      signed: "${V}"}}
-          d: {url: "${V}", auth: {type: oauth2, token_url: "${V}", client_id: "${V}", client_secret: "${V}"}}
+          d: {url: "${V}", auth: {type: oauth2, token_url: "${V}", client_id: "${V}", client_secret: "${V}"},
+              sign: {scheme: hmac, secrets: "${V}", header: a, signed: "${V}", timestamp_header: b}}
+          h: {url: "${V}", sign: {scheme: hmac, secrets: "${V}", header: a, signed: "${V}",
+                                  timestamp_header: "${V}", id_header: c}}
           e: {email: {to: "${V}", from: "${V}", smtp: "${V}", starttls: "${V}"}}
           f: {celery: {broker: "${V}", task: "${V}", queue: "${V}", encoding: "${V}"}}
         routes: [{source: a, to: e, order: "${V}", transform: {subject: "{{ ${V} }}"}}]
