@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache  # noqa: TID251 - its keys are the two engines
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -77,7 +78,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """The hot statements of one dialect."""
+    """The hot statements of one engine."""
 
     insert_event: Hot | Stream
     insert_delivery: Hot | Stream
@@ -97,6 +98,12 @@ class Statements:
 
     @classmethod
     def of(cls, dialect: sa.Dialect) -> Statements:
+        """Those of an engine, compiled when the first of its journals is opened."""
+        kind: Any = type(dialect)
+        return _compile(kind, dialect.paramstyle)
+
+    @classmethod
+    def compile(cls, dialect: sa.Dialect) -> Statements:
         """Compile them."""
         return cls(
             insert_event=_insert(schema.event, EVENT_COLUMNS, dialect),
@@ -118,6 +125,11 @@ class Statements:
             # Where several write at once; an SQLite journal has one lock for all.
             reserve_lane=Hot("SELECT pg_advisory_xact_lock(%s)") if dialect.name == "postgresql" else None,
         )
+
+
+@lru_cache(maxsize=2)
+def _compile(dialect: type[Any], paramstyle: str) -> Statements:
+    return Statements.compile(dialect(paramstyle=paramstyle))
 
 
 def _binds(names: Iterable[str]) -> dict[str, sa.BindParameter[object]]:

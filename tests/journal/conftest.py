@@ -12,6 +12,7 @@ import pytest
 
 from relay.journal import Journal, Reader
 from tests.journal.making import Fresh, StillClock, Told, opened
+from tests.support.journals import prepare
 
 if TYPE_CHECKING:
     from tests.support.databases import Databases
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def _file() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
-        yield f"sqlite:///{Path(folder) / 'relay.db'}"
+        yield prepare(Path(folder) / "relay.db")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -34,9 +35,9 @@ def fresh(request: pytest.FixtureRequest) -> Fresh:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a journal that does not exist yet, or has nothing in it."""
+    """The URL of a journal that has nothing in it, and that nobody has opened yet."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'relay.db'}"
+        yield prepare(tmp_path / "relay.db")
     else:
         databases: Databases = request.getfixturevalue("databases")
         with databases.one() as url:

@@ -244,9 +244,9 @@ async def test_a_mark_that_was_deleted_is_written_again(journal: Journal, engine
     assert journal.available
 
 
-def test_the_saved_copy_has_what_the_last_of_two_processes_wrote(engine: str) -> None:
+def test_the_saved_copy_has_what_the_last_of_two_processes_wrote(engine: str, tmp_path: Path) -> None:
     """Whichever of them notices first: what a copy lacks of a batch that was under way is in the next."""
-    path = path_of(engine)
+    path = tmp_path / "two.db"
     with contextlib.ExitStack() as stack:
         one, two = (
             stack.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from relay.journal import Journal, Reader, Settled, operate
+from relay.journal import Journal, Reader, Settled
 from relay.model import DeliveryState, Outcome, Rendered
 from tests.journal.making import NOW, StillClock, make_entry, make_settlement
 from tests.journal.test_plans import watched
@@ -125,7 +125,7 @@ async def test_a_parked_backlog_is_woken_in_many_short_transactions(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of it, however much: senders wait behind no more than a batch, and no patience runs out."""
-    monkeypatch.setattr(operate, "BATCH", 4)
+    monkeypatch.setattr("relay.journal.journal.BATCH", 4)
     entries = [make_entry("billing", owner=journal.node) for _ in range(10)]
     await asyncio.gather(*(journal.append(entry) for entry in entries))
     for entry in entries:

@@ -20,6 +20,7 @@ from relay.journal import DestinationStatus, Journal, Loss, Pin, Reader, SourceS
 from relay.model import Delivery, Event, EventState, Standing
 from relay.telemetry import SEEN_BY_ALL, Kind, Notice, Telemetry
 from tests.journal.making import NOW, StillClock, by_hand, make_settlement, opened
+from tests.support.journals import prepare
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -94,7 +95,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     """Alerts about everything to chat, about lag and death to the mailbox as well."""
     rules = "  - {to: chat}\n  - {about: [dead, lagging], to: [mail, chat], lag: 1h}\n"
     clock, stream, nudged = StillClock(), io.StringIO(), list[str]()
-    url = f"sqlite:///{tmp_path / 'relay.db'}"
+    url = prepare(tmp_path / "relay.db")
     telemetry = Telemetry.configure(stream=stream)
     with opened(url, clock=clock, append_timeout=0.3) as journal, Reader.open(url) as reader:
         configuration = configure(tmp_path, rules)

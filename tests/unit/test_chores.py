@@ -27,6 +27,7 @@ from relay.journal import Journal, Reader
 from relay.memory import BodyMemory
 from relay.telemetry import Notice, Telemetry
 from relay.times import TIMES, Times
+from tests.support.journals import prepare
 
 CONFIG = """
 sources: {in: {verify: none}}
@@ -40,7 +41,7 @@ alerts: [{about: [disk_low], to: ops}]
 async def housekeeping(folder: Path, log: io.StringIO, times: Times) -> AsyncIterator[list[Notice]]:
     """The chores of a service at work, and the notices that they raise."""
     (folder / "relay.yaml").write_text(CONFIG)
-    configuration, clock, url = load(folder / "relay.yaml", {}), Clock(), f"sqlite:///{folder / 'relay.db'}"
+    configuration, clock, url = load(folder / "relay.yaml", {}), Clock(), prepare(folder / "relay.db")
     notices: list[Notice] = []
     with Telemetry.configure(stream=log) as telemetry:
         telemetry.listen(notices.append)

@@ -17,6 +17,7 @@ from relay.dispatch.gate import Gate
 from relay.journal import Journal
 from relay.limits import Share
 from relay.model import Delivery, Standing
+from tests.support.journals import prepare
 from tests.unit.test_dispatch_dispatcher import Bench, loaded, running, until
 from tests.unit.test_dispatch_gate import NOW, destination
 
@@ -67,7 +68,7 @@ def hooks() -> Hooks:
 @pytest.fixture
 async def journal(tmp_path: Path, hooks: Hooks) -> AsyncIterator[Journal]:
     """An empty journal whose writer can be stopped."""
-    opened = Journal.open(f"sqlite:///{tmp_path / 'relay.db'}", clock=Clock(), node="a" * 32, hooks=hooks)
+    opened = Journal.open(prepare(tmp_path / "relay.db"), clock=Clock(), node="a" * 32, hooks=hooks)
     yield opened
     hooks.go_on.set()
     opened.close()

@@ -28,6 +28,7 @@ from relay.memory import BodyMemory
 from relay.model import Decision, Delivery, Event, Outcome, Standing
 from relay.telemetry import Telemetry
 from relay.times import TIMES, Times
+from tests.support.journals import prepare
 
 Handler = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
@@ -175,7 +176,7 @@ def commits() -> Commits:
 @pytest.fixture
 async def journal(tmp_path: Path, commits: Commits) -> AsyncIterator[Journal]:
     """An empty journal that this test's process owns."""
-    opened = Journal.open(f"sqlite:///{tmp_path / 'relay.db'}", clock=Clock(), node="a" * 32, hooks=commits)
+    opened = Journal.open(prepare(tmp_path / "relay.db"), clock=Clock(), node="a" * 32, hooks=commits)
     yield opened
     opened.close()
 

@@ -14,6 +14,7 @@ from relay.clock import Clock
 from relay.dispatch import Bodies
 from relay.journal import Journal
 from relay.memory import MEDIUM, BodyMemory
+from tests.support.journals import prepare
 from tests.unit.test_dispatch_dispatcher import event_of, loaded, ok, running, until
 
 LARGE = MEDIUM + 1
@@ -22,7 +23,7 @@ LARGE = MEDIUM + 1
 @pytest.fixture
 async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
     """An empty journal that this test's process owns."""
-    opened = Journal.open(f"sqlite:///{tmp_path / 'relay.db'}", clock=Clock(), node="a" * 32)
+    opened = Journal.open(prepare(tmp_path / "relay.db"), clock=Clock(), node="a" * 32)
     yield opened
     opened.close()
 

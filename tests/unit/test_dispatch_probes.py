@@ -14,6 +14,7 @@ from relay import config
 from relay.clock import Clock
 from relay.config import Configuration
 from relay.journal import Journal
+from tests.support.journals import prepare
 from tests.unit.test_dispatch_dispatcher import Bench, Commits, Handler, ok, running, until
 
 UNSENDABLE: Mapping[str, Mapping[str, Any]] = {
@@ -32,7 +33,7 @@ def commits() -> Commits:
 @pytest.fixture
 async def journal(tmp_path: Path, commits: Commits) -> AsyncIterator[Journal]:
     """An empty journal that this test's process owns."""
-    opened = Journal.open(f"sqlite:///{tmp_path / 'relay.db'}", clock=Clock(), node="a" * 32, hooks=commits)
+    opened = Journal.open(prepare(tmp_path / "relay.db"), clock=Clock(), node="a" * 32, hooks=commits)
     yield opened
     opened.close()
 

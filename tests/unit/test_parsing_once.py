@@ -16,6 +16,7 @@ from relay.expressions.parse import form_value, json_value
 from relay.model import Request
 from relay.service import Service
 from relay.telemetry import Telemetry
+from tests.support.journals import prepare
 
 LOOKS = """
 sources: {in: {verify: none, dedup: {key: body.id, window: 1h}}}
@@ -42,9 +43,7 @@ async def parses(folder: Path, text: str) -> int:
         Telemetry.configure(stream=log) as telemetry,
     ):
         service = Service(
-            settings=Settings(
-                config=folder / "relay.yaml", journal=f"sqlite:///{folder / 'relay.db'}", grace=0.0
-            ),
+            settings=Settings(config=folder / "relay.yaml", journal=prepare(folder / "relay.db"), grace=0.0),
             configuration=config.load(folder / "relay.yaml", {}),
             telemetry=telemetry,
         )

@@ -19,6 +19,7 @@ from relay.cli.app import app
 from relay.clock import Clock
 from relay.journal import Entry, Journal
 from relay.model import Delivery, Event
+from tests.support.journals import prepare
 
 CONFIG = """\
 sources:
@@ -73,7 +74,7 @@ def a_delivery(number: int, destination: str, *, lane: str | None = None, **chan
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command where two events wait in one lane of `out`, and the second for `gone` too."""
     (tmp_path / "relay.yaml").write_text(CONFIG)
-    url = f"sqlite:///{tmp_path / 'relay.db'}"
+    url = prepare(tmp_path / "relay.db")
 
     async def tell() -> None:
         journal = Journal.open(url, clock=Clock(), node=uuid.uuid4().hex)

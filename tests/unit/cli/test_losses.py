@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from relay.cli.app import app
 from relay.clock import Clock
 from relay.journal import Journal, Loss
+from tests.support.journals import prepare
 
 Run = Callable[..., Result]
 
@@ -23,7 +24,7 @@ LOSS = Loss(id="1a2b3c4d", slots={0: 1_000, 2: 250}, since=1_700_000_000.0, seen
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Commands on a journal that has lost events."""
-    url = f"sqlite:///{tmp_path / 'relay.db'}"
+    url = prepare(tmp_path / "relay.db")
     Journal.open(url, clock=Clock()).close()
     monkeypatch.setenv("RELAY_JOURNAL", url)
     monkeypatch.setenv("RELAY_CONFIG", str(tmp_path / "none.yaml"))

@@ -19,6 +19,7 @@ from relay.clock import Clock
 from relay.journal import Entry, Journal, Reader
 from relay.model import Delivery
 from tests.journal.making import by_hand, make_delivery, make_event, make_settlement
+from tests.support.journals import prepare
 
 HOUR = 3600.0
 MINUTE = 60.0
@@ -29,7 +30,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     """A journal that does not exist yet."""
-    return f"sqlite:///{tmp_path / 'relay.db'}"
+    return prepare(tmp_path / "relay.db")
 
 
 @pytest.fixture
