@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from tests.support import forked
 from tests.support.http import Response, free_port, post, request
+from tests.support.journals import prepare
 from tests.support.wait import eventually
 
 READY_WITHIN = 20.0
@@ -133,6 +134,8 @@ class RelayProcess:
                 stderr=err,
                 start_new_session=True,
             )
+        if self._runs == 1:
+            self._spare_making()
         with Path(os.devnull).open("rb") as nothing:
             return forked.template().start(
                 ["serve", *self._flags],
@@ -142,6 +145,12 @@ class RelayProcess:
                 stdout=out,
                 stderr=err,
             )
+
+    def _spare_making(self) -> None:
+        """Put a new journal where none is yet; starts as users make them make its tables too."""
+        path = self.folder / "relay.db"
+        if self.journal == f"sqlite:///{path}" and not list(self.folder.glob("relay.db*")):
+            prepare(path)
 
     def wait_ready(self, *, timeout: float = READY_WITHIN) -> None:
         """Wait for /readyz to answer 200; AssertionError with what the service wrote if it does not."""

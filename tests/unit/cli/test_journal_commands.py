@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sqlite3
 import time
 import uuid
@@ -21,6 +22,7 @@ from relay.cli.app import app
 from relay.clock import Clock
 from relay.journal import Entry, Journal, Settlement
 from relay.model import Attempt, Delivery, DeliveryState, Event, EventState, Outcome
+from tests.support.journals import prepare
 
 CONFIG = """\
 sources:
@@ -128,13 +130,22 @@ async def settle(journal: Journal, destination: str, state: DeliveryState, statu
     )
 
 
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a closed journal that has the story in it, to be copied."""
+    folder = tmp_path_factory.mktemp("told")
+    asyncio.run(tell_the_story(prepare(folder / "relay.db")))
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command against a journal with the story in it, and today's file."""
     config = tmp_path / "relay.yaml"
     config.write_text(CONFIG)
     url = f"sqlite:///{tmp_path / 'relay.db'}"
-    asyncio.run(tell_the_story(url))
+    for name in ("relay.db", "relay.db.mark"):
+        shutil.copy(told / name, tmp_path / name)
     monkeypatch.setenv("RELAY_CONFIG", str(config))
     monkeypatch.setenv("RELAY_JOURNAL", url)
 
