@@ -86,7 +86,7 @@ class Courier:
     ) -> Tried | None:
         """Try once; whatever goes wrong is in the result, but for a transform that has gone.
 
-        None where it may not begin, of which `may_begin` is asked again after whatever was waited for.
+        None where it may not begin, of which `may_begin` is asked again where something was waited for.
         """
         if not may_begin():
             return None
@@ -96,9 +96,10 @@ class Courier:
             result = Result(outcome=Outcome.EXPIRED, error="max_age passed while it waited")
         else:
             try:
-                rendered = await self._rendered(event, delivery)
-                if not may_begin():
-                    return None
+                if rendered is None and self._is_transformed(delivery):
+                    rendered = await self._rendered(event, delivery)
+                    if not may_begin():
+                        return None
                 result = await self._send(event, delivery, destination, rendered)
             except ExpressionError as error:
                 result = Result(outcome=Outcome.TRANSFORM_ERROR, error=str(error))
@@ -130,14 +131,15 @@ class Courier:
             verdict=verdict,
         )
 
-    async def _rendered(self, event: Event, delivery: Delivery) -> Rendered | None:
-        if delivery.rendered is not None:
-            return delivery.rendered
+    def _is_transformed(self, delivery: Delivery) -> bool:
         route = self._routes.get((delivery.source, delivery.route))
-        is_transformed = delivery.transform if route is None else route.transform is not None
+        return delivery.transform if route is None else route.transform is not None
+
+    async def _rendered(self, event: Event, delivery: Delivery) -> Rendered | None:
         # What went out as it came goes out so again, even where its route has got a transform since.
-        if not is_transformed or await self._went_out(delivery):
+        if await self._went_out(delivery):
             return None
+        route = self._routes.get((delivery.source, delivery.route))
         if route is None or route.transform is None:
             raise TransformMissing("the route has left the file, and with it the transform; put it back")
         return route.transform.render(

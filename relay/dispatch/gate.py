@@ -51,6 +51,7 @@ class Gate:
     """
 
     __slots__ = (
+        "_held_until",
         "_is_settled",
         "_not_before",
         "_probe",
@@ -351,12 +352,9 @@ class Gate:
         self._update()
         self.bell.set()
 
-    @property
-    def _held_until(self) -> float:
-        return self.standing.held_until or 0.0
-
     def _update(self) -> None:
         standing = self.standing
+        self._held_until = standing.held_until or 0.0
         self.shut = (
             self.retired
             or self.changing > 0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache  # noqa: TID251 - it gets short keys alone
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 K = TypeVar("K", str, bytes)
 V = TypeVar("V")
@@ -17,11 +16,25 @@ def cache_short(*, count: int, longest: int) -> Callable[[Callable[[K], V]], Cal
     """
 
     def decorate(function: Callable[[K], V]) -> Callable[[K], V]:
-        remembered = lru_cache(maxsize=count)(function)
-
-        def answer(text: K) -> V:
-            return remembered(text) if len(text) <= longest else function(text)
-
-        return answer
+        # What is remembered is found without running any Python, ten times an event.
+        return _Short(function, count=count, longest=longest).__getitem__
 
     return decorate
+
+
+class _Short(dict[K, V], Generic[K, V]):
+    """What a function gave; it is asked where nothing is remembered. The first that came goes first."""
+
+    def __init__(self, function: Callable[[K], V], *, count: int, longest: int) -> None:
+        super().__init__()
+        self._function: Callable[[K], V] = function
+        self._count = count
+        self._longest = longest
+
+    def __missing__(self, text: K) -> V:
+        value = self._function(text)
+        if len(text) <= self._longest:
+            if len(self) >= self._count:
+                del self[next(iter(self))]
+            self[text] = value
+        return value

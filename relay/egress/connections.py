@@ -91,7 +91,8 @@ class _Connection(ResponseHandler):
         self._came += len(data)
         super().data_received(data)
         if in_head:
-            self._count_head()
+            if self._came > FREE_HEAD:
+                self._count_head()
         elif not self._reading_paused and self._around_body() > LONGEST_HEAD + MOST_FRAMING:
             self._refuse(f"more than {MOST_FRAMING // 1024} KiB of chunk extensions and trailers")
 
@@ -148,7 +149,8 @@ class _Connection(ResponseHandler):
         self.force_close()
 
     def _forget_answer(self) -> None:
-        self._give_back()
+        if self._counted:
+            self._give_back()
         self._came = self._interim = 0
         self._body = None
 

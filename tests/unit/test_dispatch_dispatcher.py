@@ -303,14 +303,24 @@ async def test_a_pause_stops_the_clock_of_max_age(journal: Journal, tmp_path: Pa
 
 async def test_an_attempt_asks_again_after_whatever_it_waited_for(journal: Journal, tmp_path: Path) -> None:
     """The journal may be asked for earlier attempts before a request; a pause may come in between."""
-    configuration = loaded(tmp_path, "one")
+    loaded(tmp_path, "one")
+    path = tmp_path / "relay.yaml"
+    path.write_text(path.read_text().replace("to: [one]", "to: [one], transform: {text: sent}"))
+    configuration = config.load(path, {})
+    (route,) = configuration.routes["in"]
     async with running(journal, configuration, ok) as bench:
-        delivery = await bench.store(1, "one", owner=journal.node, fence=1, attempts=1)
+        plain = await bench.store(1, "one", owner=journal.node, fence=1, attempts=2)
         gate = Gate(configuration.destinations["one"], Standing(name="one"), Share())
-        for answers, sent in (([False], 0), ([True, False], 0), ([True, True], 1)):
+        rendered = replace(plain, route=route.name, transform=True)
+        for delivery, answers, sent in (
+            (rendered, [False], 0),
+            (rendered, [True, False], 0),
+            (rendered, [True, True], 1),
+            (replace(plain, route="gone"), [True], 2),
+        ):
             asked = iter(answers)
             made = await bench.courier.attempt(event_of(1), delivery, gate, lambda: next(asked))  # noqa: B023
-            assert (made is not None, len(bench.sent)) == (bool(sent), sent)
+            assert (made is not None, len(bench.sent), list(asked)) == (answers[-1], sent, [])
 
 
 async def test_an_attempt_that_cannot_ask_the_journal_is_not_begun(
