@@ -50,6 +50,29 @@ class _Plan:
     errors: tuple[tuple[str, str], ...]
 
 
+class _Reserved:
+    """The slots, and the room for the body, that an event took before it is stored."""
+
+    __slots__ = ("_dispatcher", "_taken", "event")
+
+    def __init__(self, dispatcher: Dispatcher, event: Event) -> None:
+        self._dispatcher = dispatcher
+        self.event = event
+        self._taken: list[tuple[str, str]] = []
+
+    def take(self, destination: str, delivery_id: str) -> bool:
+        """Reserve for one delivery; False where others must go first."""
+        if not self._dispatcher.reserve(destination, delivery_id, self.event):
+            return False
+        self._taken.append((destination, delivery_id))
+        return True
+
+    def give_back(self) -> None:
+        """Give all of it back: the event is not stored as planned."""
+        for destination, delivery_id in self._taken:
+            self._dispatcher.unreserve(destination, delivery_id)
+
+
 class Ingest:
     """Takes requests for the configured sources; one instance per process."""
 
@@ -132,35 +155,33 @@ class Ingest:
     ) -> Accepted:
         now = self._clock.now()
         dedup = _dedup(source, view, event, now)
-        plan = self._plan(event, view, matched, now)
-        owned = tuple(d for d in plan.deliveries if d.owner is not None)
-        entry = Entry(event=event, deliveries=plan.deliveries, dedup=dedup)
+        reserved = _Reserved(self._dispatcher, event)
         stored = False
         try:
-            receipt = await self._journal.append(entry)
+            plan = self._plan(reserved, view, matched, now)
+            receipt = await self._journal.append(Entry(event=event, deliveries=plan.deliveries, dedup=dedup))
             stored = receipt.kind == "stored"
         finally:
             if not stored:
-                for delivery in owned:
-                    self._dispatcher.unreserve(delivery.destination, delivery.id)
-        self._tell(event, view, matched, receipt=receipt, verified=verified, deliveries=len(plan.deliveries))
-        if stored:
-            self._pass_on(event, plan)
+                reserved.give_back()
+        owned = tuple(one for one in plan.deliveries if one.owner is not None) if stored else ()
+        try:
+            self._nudge(plan.deliveries if stored else (), receipt)
+            self._tell(event, view, matched, receipt=receipt, verified=verified, plan=plan)
+        except Exception as error:  # noqa: BLE001 - the event is on disk, which its sender must be told
+            self._telemetry.internal_error(where="ingest", error=error)
+        return Accepted(event, receipt, owned)
+
+    def _nudge(self, stored: Sequence[Delivery], receipt: Receipt) -> None:
+        """Have claimed what is due and not tried at once."""
+        for delivery in stored:
+            is_due = delivery.state is DeliveryState.PENDING and delivery.owner is None
+            if is_due and not delivery.behind:
+                self._dispatcher.nudge(delivery.destination)
         for destination in receipt.revived:
             self._dispatcher.nudge(destination)
-        return Accepted(event, receipt, owned if stored else ())
 
-    def _pass_on(self, event: Event, plan: _Plan) -> None:
-        """Tell of what is stored and not tried at once."""
-        for route, message in plan.errors:
-            self._telemetry.route_error(event=event, route=route, error=message)
-        for delivery in plan.deliveries:
-            if delivery.state is DeliveryState.DEAD:
-                self._telemetry.delivery_dead(event=event, delivery=delivery, reason=delivery.reason)
-            elif delivery.owner is None and not delivery.behind:
-                self._dispatcher.nudge(delivery.destination)
-
-    def _plan(self, event: Event, view: View, matched: Match, now: float) -> _Plan:
+    def _plan(self, reserved: _Reserved, view: View, matched: Match, now: float) -> _Plan:
         """One delivery for each destination of each route that matched, owned where a slot is free."""
         planned: list[Delivery] = []
         errors: list[tuple[str, str]] = []
@@ -170,22 +191,23 @@ class Ingest:
                 destination = destinations[name]
                 order = route.order or destination.order
                 lane = None if order is None else _lane(order, route, view, errors)
-                delivery = self._planned(event, route, destination, lane, now)
+                delivery = self._planned(reserved, route, destination, lane, now)
                 if lane is not None and order is not None and order.hold:
                     delivery = replace(delivery, hold=True)
                 planned.append(delivery)
         return _Plan(tuple(planned), tuple(errors))
 
     def _planned(
-        self, event: Event, route: Route, destination: Destination, lane: str | None, now: float
+        self, reserved: _Reserved, route: Route, destination: Destination, lane: str | None, now: float
     ) -> Delivery:
+        event = reserved.event
         name = destination.name
         is_full = destination.max_backlog is not None and self._is_full(name, destination.max_backlog)
         behind = bool(self._behind) and route_id(event.source, route.name) in self._behind.get(name, ())
         # What stands in a lane, or behind older ones, goes by its turn, which the journal knows.
         delivery_id = f"dlv_{uuid7().hex}"
         is_free = lane is None and not behind and not is_full
-        owned = is_free and self._dispatcher.reserve(name, delivery_id, event)
+        owned = is_free and reserved.take(name, delivery_id)
         delivery = Delivery(
             id=delivery_id,
             event_id=event.id,
@@ -216,7 +238,7 @@ class Ingest:
         *,
         receipt: Receipt,
         verified: Verified,
-        deliveries: int,
+        plan: _Plan,
     ) -> None:
         told = self._telemetry
         duration = self._clock.now() - event.received_at
@@ -235,11 +257,17 @@ class Ingest:
             told.event_accepted(
                 event=event,
                 routes=[route.name for route in matched.routes],
-                deliveries=deliveries,
+                deliveries=len(plan.deliveries),
                 secret_index=verified.secret_index,
                 duration=duration,
                 unparsed=unparsed,
             )
+        if receipt.kind == "stored":
+            for route, message in plan.errors:
+                told.route_error(event=event, route=route, error=message)
+            for delivery in plan.deliveries:
+                if delivery.state is DeliveryState.DEAD:
+                    told.delivery_dead(event=event, delivery=delivery, reason=delivery.reason)
 
 
 def _nowhere(routes: Sequence[Route], matched: Match) -> str:

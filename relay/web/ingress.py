@@ -113,11 +113,11 @@ class HookRoute(APIRoute):
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         background = BackgroundTasks()
-        response: Response = await self.endpoint(request, background, ingress_of(request))
         try:
+            response: Response = await self.endpoint(request, background, ingress_of(request))
             await response(scope, receive, send)
         except Exception:
-            # The sender is gone, and its event on disk all the same: its deliveries hold slots.
+            # The sender is gone, or a bug was met; the event is on disk, and its deliveries hold slots.
             await background()
             raise
         if background.tasks:
@@ -143,7 +143,11 @@ async def receive(
         return Response(taken.body, taken.status, headers=_ANSWER_HEADERS, media_type=taken.content_type)
     if taken.owned:
         background.add_task(service.dispatcher.run, taken.event, taken.owned)
-    service.telemetry.acknowledged(source=source.name, seconds=service.clock.now() - taken.event.received_at)
+    try:
+        seconds = service.clock.now() - taken.event.received_at
+        service.telemetry.acknowledged(source=source.name, seconds=seconds)
+    except Exception as error:  # noqa: BLE001 - the event is on disk, which its sender must be told
+        service.telemetry.internal_error(where="ingest", error=error)
     return _receipt(source, taken)
 
 

@@ -112,13 +112,14 @@ class Bench:
             clock=self.clock,
             rng=random.Random(1),
         )
+        self.bodies = bodies or Bodies(BodyMemory())
         self.dispatcher = Dispatcher(
             configuration.destinations.values(),
             courier=self.courier,
             journal=journal,
             telemetry=self.telemetry,
             clock=self.clock,
-            bodies=bodies or Bodies(BodyMemory()),
+            bodies=self.bodies,
             times=times,
         )
 
