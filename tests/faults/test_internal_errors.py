@@ -21,6 +21,7 @@ from pathlib import Path
 from relay import chores
 from relay.dispatch.courier import Courier
 from relay.journal import append, claim, settle, sqlite
+from relay.telemetry import Telemetry
 
 FOLDER = Path(os.environ["BREAK"])
 
@@ -42,9 +43,14 @@ breakable(settle, "_record")
 breakable(Courier, "settle")
 breakable(claim, "due")
 breakable(chores.Chores, "_look")
+breakable(Telemetry, "acknowledged")
 breakable(sqlite, "last_seqs")
 breakable(sqlite.SqliteEngine, "no_room", SystemExit)
 '''
+
+
+BESIDE = ("_record", "due", "_look", "last_seqs", "acknowledged")
+"""What can fail while events are stored and delivered all the same."""
 
 
 @pytest.fixture
@@ -87,14 +93,14 @@ def test_a_bug_is_reported_and_costs_no_event(
     (switches / "event_row").unlink()
     relay.wait_ready()
 
-    for name in ("_record", "due", "_look", "last_seqs"):
+    for name in BESIDE:
         (switches / name).touch()
     ids = [relay.post("in").json()["id"] for _ in range(3)]
     eventually(
-        lambda: all(reported(relay, name) for name in ("_record", "due", "_look", "last_seqs")),
+        lambda: all(reported(relay, name) for name in BESIDE),
         describe=relay.output,
     )
-    for name in ("_record", "due", "_look", "last_seqs"):
+    for name in BESIDE:
         assert len(reported(relay, name)) == 1, name
         (switches / name).unlink()
     assert relay.get("/readyz").status == 200
