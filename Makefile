@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Most of the time tests wait, for processes and for time to pass: one more of them than two cores are.
 PYTEST := $(BIN)/pytest --numprocesses 3 --dist worksteal
 
-.PHONY: demo test check run bench lock clean
+.PHONY: demo test check faults run bench lock clean
 
 demo: $(STAMP) ## Signed events through the real service to a receiver that fails at first
 	@$(BIN)/relay demo --once
@@ -35,6 +35,10 @@ check: $(STAMP) ## All that a change must pass; CI runs the same
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	$(PYTEST) --cov --cov-report=term
+
+faults: $(STAMP) ## The experiments in full length, with a table of what became of each event
+	$(BIN)/pytest --numprocesses 2 --dist worksteal --full-length --timeout 900 tests/faults tests/acceptance/test_workers.py \
+		tests/acceptance/test_topology.py
 
 bench: $(STAMP) ## Relay against the limit and a plain BackgroundTasks service; BENCH=--quick for one round
 	$(BIN)/python -m tests.benchmarks $(BENCH)

@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from tests.support import Receiver, RelayProcess
+from tests.support.experiment import PROPERTY, Recorder, table
 from tests.support.length import Length
 
 if TYPE_CHECKING:
@@ -32,6 +33,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def length(request: pytest.FixtureRequest) -> Length:
     """How long the experiment is to be."""
     return Length(full=request.config.getoption("--full-length"))
+
+
+@pytest.fixture
+def experiment(request: pytest.FixtureRequest) -> Recorder:
+    """Where a test notes what it did and what became of each event."""
+    return Recorder(request.node.user_properties, request.node.name.removeprefix("test_"))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the table of experiments where they ran in full length."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    rows = [
+        (row, report.outcome)
+        for report in sorted(reports, key=lambda report: report.nodeid)
+        if report.when == "call"
+        for name, row in report.user_properties
+        if name == PROPERTY
+    ]
+    if rows and config.getoption("--full-length"):
+        terminalreporter.section("experiments")
+        for line in table(rows):
+            terminalreporter.line(line)
 
 
 @pytest.fixture

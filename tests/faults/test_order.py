@@ -14,6 +14,7 @@ from itertools import pairwise
 import pytest
 
 from tests.support import Received, Receiver, RelayProcess, eventually
+from tests.support.experiment import Recorder
 from tests.support.length import Length
 
 StartRelay = Callable[..., RelayProcess]
@@ -63,7 +64,7 @@ def numbers_by_key(requests: Iterable[Received]) -> dict[str, list[int]]:
 
 @pytest.mark.timeout(400)
 def test_many_events_keep_the_order_of_their_keys(
-    receiver: Receiver, start_relay: StartRelay, length: Length
+    receiver: Receiver, start_relay: StartRelay, length: Length, experiment: Recorder
 ) -> None:
     """With a tenth of the attempts failing at random, each of 100 keys' events are delivered in order."""
     chance = random.Random(5)
@@ -84,7 +85,10 @@ def test_many_events_keep_the_order_of_their_keys(
     tried = numbers_by_key(receiver.requests)
     assert all(a <= b for one in tried.values() for a, b in pairwise(one)), "nothing overtakes a failure"
     assert len(receiver.requests) > events
-    assert relay.cli("ledger", "--json").json()["balanced"] is True
+    relay.wait_log("attempt.finished", events, outcome="delivered")
+    ledger = relay.cli("ledger", "--json").json()
+    experiment.note("a tenth of the attempts fails", ledger, acknowledged=events, lost=0, duplicates=0)
+    assert ledger["balanced"] is True
 
 
 @pytest.mark.timeout(180)

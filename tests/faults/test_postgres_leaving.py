@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tests.support import Fault, Receiver, RelayProcess, Reply, eventually
 from tests.support.databases import Databases
+from tests.support.experiment import Recorder
 from tests.support.load import again
 
 StartRelay = Callable[..., RelayProcess]
@@ -15,7 +16,7 @@ LEASE = 30.0
 
 
 def test_what_a_leaving_node_has_in_flight_is_free_at_once(
-    receiver: Receiver, start_relay: StartRelay, databases: Databases
+    receiver: Receiver, start_relay: StartRelay, databases: Databases, experiment: Recorder
 ) -> None:
     """It exits within its grace, and the other node delivers the rest without waiting for a lease to end."""
     receiver.answer(Reply(fault=Fault.HANG))
@@ -38,4 +39,12 @@ routes: [{{source: in, to: out}}]
         assert again(receiver.requests) == SLOW
         assert not stays.log("delivery.rescued")
         eventually(lambda: stays.cli("ledger", "--json").json()["waiting"] == {})
-        assert stays.cli("ledger", "--json").json()["balanced"]
+        ledger = stays.cli("ledger", "--json").json()
+        experiment.note(
+            "one of 2 nodes told to end",
+            ledger,
+            acknowledged=SLOW,
+            lost=0,
+            duplicates=again(receiver.requests),
+        )
+        assert ledger["balanced"]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import Received, Receiver, RelayProcess, Reply, eventually, start_together
 from tests.support.databases import Databases
+from tests.support.experiment import Recorder
 from tests.support.length import Length
 from tests.support.links import Link, linked
 from tests.support.load import Load, again, lost, out_of_order
@@ -78,7 +79,7 @@ def _takes(node: RelayProcess) -> bool:
 
 @pytest.mark.timeout(240)
 def test_a_node_killed_one_frozen_and_one_cut_off_lose_nothing(
-    receiver: Receiver, start_relay: StartRelay, databases: Databases, length: Length
+    receiver: Receiver, start_relay: StartRelay, databases: Databases, length: Length, experiment: Recorder
 ) -> None:
     """What they held is rescued within 60 s, lanes keep their order, and late outcomes are fenced off."""
     receiver.answer(ATTEMPT)
@@ -105,11 +106,16 @@ def test_a_node_killed_one_frozen_and_one_cut_off_lose_nothing(
         for path in ("/laned", "/plain"):
             eventually(partial(_has_all, receiver, load, path), timeout=60)
         eventually(lambda: stays.cli("ledger", "--json").json()["waiting"] == {}, timeout=30)
-        assert stays.cli("ledger", "--json").json()["balanced"]
+        ledger = stays.cli("ledger", "--json").json()
+        assert ledger["balanced"]
         requests = receiver.requests
-        print(  # noqa: T201 - the figures of the experiment
-            f"{len(load.taken)} acknowledged, {held} held, rescued after {rescued_after:.0f} s,"
-            f" {again(requests)} came again"
+        experiment.note(
+            f"of 4 nodes one killed, one frozen, one cut off; {sum(held.values())} held, rescued after"
+            f" {rescued_after:.0f} s",
+            ledger,
+            acknowledged=len(load.taken),
+            lost=sum(len(lost(load.taken, _at(receiver, path))) for path in ("/laned", "/plain")),
+            duplicates=again(requests),
         )
         assert out_of_order(_at(receiver, "/laned")) == []
         assert again(requests) <= sum(held.values())

@@ -11,8 +11,9 @@ import pytest
 
 from tests.support import Receiver, RelayProcess, Reply, eventually, start_together
 from tests.support.databases import Databases
+from tests.support.experiment import Recorder
 from tests.support.length import Length
-from tests.support.load import Load, lost
+from tests.support.load import Load, again, lost
 
 StartRelay = Callable[..., RelayProcess]
 
@@ -55,7 +56,7 @@ def _most_within(seconds: float, arrivals: list[float]) -> int:
 
 @pytest.mark.timeout(240)
 def test_limits_hold_while_nodes_freeze_die_and_come(
-    receiver: Receiver, start_relay: StartRelay, databases: Databases, length: Length
+    receiver: Receiver, start_relay: StartRelay, databases: Databases, length: Length, experiment: Recorder
 ) -> None:
     """One request at a time where the concurrency is 1; a rate is passed by no more than one node's share."""
     receiver.answer(Reply(delay=ATTEMPT))
@@ -77,9 +78,13 @@ def test_limits_hold_while_nodes_freeze_die_and_come(
         eventually(lambda: _is_all_there(receiver, load), timeout=90)
         alone, slow = _arrivals(receiver, "/alone"), _arrivals(receiver, "/slow")
         gaps = [after - before for before, after in itertools.pairwise(alone)]
-        print(  # noqa: T201 - the figures of the experiment
-            f"{len(load.taken)} acknowledged; alone: {len(alone)}, smallest gap {min(gaps):.3f} s;"
-            f" slow: {len(slow)}, at most {_most_within(5, slow)} in 5 s"
+        experiment.note(
+            f"one of 3 nodes frozen, one killed; smallest gap {min(gaps):.3f} s, at most"
+            f" {_most_within(5, slow)} in 5 s",
+            nodes[0].cli("ledger", "--json").json(),
+            acknowledged=len(load.taken),
+            lost=0,
+            duplicates=again(receiver.requests),
         )
         assert min(gaps) >= ATTEMPT, "each began after the one before it had its answer"
         # Each node has a burst of one after a quiet time, and a newcomer its part before others gave it up.
