@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 from uuid_utils import uuid7
 
-from relay.clock import Clock
 from relay.config import Configuration, Destination, Source
 from relay.dispatch import Dispatcher
 from relay.errors import ExpressionError, RequestRefused
@@ -21,10 +20,11 @@ from relay.expressions import View
 from relay.journal import Entry, Journal, Receipt
 from relay.limits import Bucket
 from relay.model import Dedup, Delivery, DeliveryState, Event, EventState, Outcome, Request, route_id
+from relay.process.clock import Clock
 from relay.routing import Match, Order, Route, match
 from relay.signatures import Answer, Verified
+from relay.source_verifier import Verifier, without_secrets
 from relay.telemetry import Telemetry
-from relay.verification import Verifier, without_secrets
 
 _BACKLOG_RETRY_AFTER = 30
 """Seconds after which a sender may try again where the backlog is full; it drains slowly."""

@@ -5,8 +5,8 @@ destination of each rule that wants its kind. The first goes out at once, what f
 about the same thing is counted for five minutes. Until the journal has it, an alert is kept in memory.
 """
 
-from relay.alerts.desk import Alerts
-from relay.alerts.tallies import MOST, WINDOW, Tallies
+from relay.alerts.alerts import Alerts
+from relay.alerts.coalescing import MOST, WINDOW, Tallies
 from relay.alerts.watch import Watch
 from relay.alerts.wording import letter
 

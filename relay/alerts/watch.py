@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from relay.clock import Clock
 from relay.config import Configuration
 from relay.journal import Pin, Status
 from relay.problems import Disk, is_low, silent_since
+from relay.process.clock import Clock
 from relay.telemetry import Telemetry
 
 

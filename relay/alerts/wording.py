@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from uuid_utils import uuid7
 
-from relay.alerts.tallies import WINDOW, Tally
+from relay.alerts.coalescing import WINDOW, Tally
 from relay.config import Destination, Email
 from relay.expressions import to_json
 from relay.journal import Entry

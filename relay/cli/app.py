@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from relay import __version__
-from relay.cli.text import clean
+from relay.cli.output.text import clean
 from relay.errors import RelayError
 
 _WRONG = 2
@@ -19,23 +19,23 @@ _WRONG = 2
 
 _COMMANDS = {
     "demo": "serve.demo",
-    "init": "setup.init",
+    "init": "init_check.init",
     "serve": "serve.serve",
     "reload": "reload.reload",
-    "check": "setup.check",
-    "schema": "setup.schema",
+    "check": "init_check.check",
+    "schema": "init_check.schema",
     "send": "send.send",
-    "status": "standing.status",
-    "show": "inspect.show",
+    "status": "status_ledger.status",
+    "show": "show_list.show",
     "explain": "explain.explain",
-    "events": "inspect.events",
-    "deliveries": "inspect.deliveries",
-    "retry": "repair.retry",
-    "replay": "resend.replay",
-    "cancel": "repair.cancel",
-    "pause": "hold.pause",
-    "resume": "hold.resume",
-    "ledger": "standing.ledger",
+    "events": "show_list.events",
+    "deliveries": "show_list.deliveries",
+    "retry": "retry_cancel.retry",
+    "replay": "replay.replay",
+    "cancel": "retry_cancel.cancel",
+    "pause": "pause_resume.pause",
+    "resume": "pause_resume.resume",
+    "ledger": "status_ledger.ledger",
     "doctor": "doctor.doctor",
     "worker": "serve.worker",
     "journal": "journal.commands",
@@ -73,7 +73,7 @@ class _Commands(TyperGroup):
 
 def _build(name: str) -> Any:
     module, member = _COMMANDS[name].split(".")
-    command = getattr(importlib.import_module(f"relay.cli.{module}"), member)
+    command = getattr(importlib.import_module(f"relay.cli.commands.{module}"), member)
     if not isinstance(command, typer.Typer):
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command(name, hidden=name == _HIDDEN)(command)

@@ -80,7 +80,7 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 def point_in_time(text: str, option: str, now: float) -> float:
     """A time as people write it: so long ago (`90s`, `2h`, `3d`) or ISO 8601, local unless it says."""
-    from relay.config.values import duration
+    from relay.config.shape.scalars import duration
 
     with suppress(ValueError):
         return now - duration(text.strip())

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from relay.cli import render
-from relay.cli.access import now_of
+from relay.cli.open import now_of
 from relay.cli.options import make_filter
+from relay.cli.output import render
 from relay.errors import UsageError
 from relay.model import Delivery, Event
 

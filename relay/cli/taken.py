@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from relay.cli import render
-from relay.cli.text import clean, moment, relative
+from relay.cli.output import render
+from relay.cli.output.text import clean, moment, relative
 from relay.times import TIMES
 
 if TYPE_CHECKING:

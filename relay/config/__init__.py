@@ -23,8 +23,8 @@ from relay.config.model import (
     Success,
     Timeout,
 )
-from relay.config.report import Mistake, Place, describe
 from relay.config.settings import Settings
+from relay.config.yaml.report import Mistake, Place, describe
 
 __all__ = [
     "MASK",

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from relay.config import destinations, routes, schema, sources
 from relay.config.assemble_destinations import destination, order
 from relay.config.compiler import Compiler
 from relay.config.model import (
@@ -24,7 +23,8 @@ from relay.config.model import (
     Retention,
     Source,
 )
-from relay.config.used import Used
+from relay.config.shape import destinations, file, routes, sources
+from relay.config.yaml.fingerprint import Used
 from relay.expressions import Template
 from relay.routing import Route, Transform
 
@@ -47,9 +47,9 @@ class Parsed:
     sources: Mapping[str, sources.Source]
     destinations: Mapping[str, destinations.Destination]
     routes: tuple[routes.Route, ...]
-    egress: schema.Egress
-    retention: schema.Retention
-    alerts: tuple[schema.Alert, ...]
+    egress: file.Egress
+    retention: file.Retention
+    alerts: tuple[file.Alert, ...]
     tls: Mapping[str, ssl.SSLContext]
 
 
@@ -84,13 +84,13 @@ def configuration(parsed: Parsed, used: Used, path: Path, *, warnings: tuple[str
     )
 
 
-def _retention(model: schema.Retention) -> Retention:
+def _retention(model: file.Retention) -> Retention:
     return Retention(
         delivered=model.delivered, filtered=model.filtered, dead=model.dead, max_size=model.max_size
     )
 
 
-def _egress(model: schema.Egress) -> EgressRules:
+def _egress(model: file.Egress) -> EgressRules:
     deny = tuple(dict.fromkeys((*ALWAYS_DENIED, *model.deny)))
     return EgressRules(deny=deny, allow=model.allow, proxy=model.proxy)
 

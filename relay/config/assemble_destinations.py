@@ -7,8 +7,6 @@ from collections.abc import Collection
 from typing import assert_never
 
 from relay import retry
-from relay.config import destinations as written
-from relay.config import outbound, routes
 from relay.config.compiler import Compiler
 from relay.config.model import (
     ApiKeyAuth,
@@ -23,7 +21,9 @@ from relay.config.model import (
     Success,
     Timeout,
 )
-from relay.config.urls import UNSET_URL
+from relay.config.shape import destinations as written
+from relay.config.shape import outbound, routes
+from relay.config.shape.urls import UNSET_URL
 from relay.limits import BreakerPolicy
 from relay.routing import Order
 

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relay.config.base import UNKNOWN
 from relay.config.model import UNKNOWN_SHOWN
-from relay.config.nodes import Interpolated
+from relay.config.shape.base import UNKNOWN
+from relay.config.yaml.nodes import Interpolated
 from relay.expressions import Hidden, Program, Template, compile_program, compile_template, together
 
 

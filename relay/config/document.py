@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay.config.defaults import under
-from relay.config.interpolate import Interpolation
-from relay.config.nodes import Entry, Items, Leaf, Node, Table, join
-from relay.config.reader import read
-from relay.config.report import Place, Report, nearest, quoted
-from relay.config.schema import File
-from relay.config.used import Used
-from relay.config.values import is_name, shown
+from relay.config.merge import under
+from relay.config.shape.file import File
+from relay.config.shape.scalars import is_name, shown
+from relay.config.yaml.fingerprint import Used
+from relay.config.yaml.interpolate import Interpolation
+from relay.config.yaml.nodes import Entry, Items, Leaf, Node, Table, join
+from relay.config.yaml.reader import read
+from relay.config.yaml.report import Place, Report, nearest, quoted
 
 _ENDINGS = {".yaml", ".yml"}
 _BIGGEST_FILE = 8 * 1024 * 1024

@@ -12,20 +12,21 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from relay.config import assemble, destinations, routes, schema, sources
-from relay.config.check import check
-from relay.config.check_destinations import check_destinations
-from relay.config.check_expressions import check_expressions
-from relay.config.check_warnings import check_warnings
+from relay.config import assemble
+from relay.config.checks.destinations import check_destinations
+from relay.config.checks.expressions import check_expressions
+from relay.config.checks.pydantic_errors import explain
+from relay.config.checks.references import check
+from relay.config.checks.tls import contexts
+from relay.config.checks.warnings import check_warnings
 from relay.config.document import Document, read_document
 from relay.config.masks import shown
-from relay.config.mistakes import explain
 from relay.config.model import Configuration
-from relay.config.nodes import Items, Leaf, Table, locate, plain
-from relay.config.report import Report, describe, lines
-from relay.config.tls import contexts
-from relay.config.used import Used
-from relay.config.values import shown as told
+from relay.config.shape import destinations, file, routes, sources
+from relay.config.shape.scalars import shown as told
+from relay.config.yaml.fingerprint import Used
+from relay.config.yaml.nodes import Items, Leaf, Table, locate, plain
+from relay.config.yaml.report import Report, describe, lines
 from relay.errors import ConfigError
 from relay.signatures import Scheme
 
@@ -60,7 +61,7 @@ def resolved(path: Path, environ: Mapping[str, str], *, allow_unset: bool = Fals
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of the file, for editors."""
-    made = schema.File.model_json_schema()
+    made = file.File.model_json_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Relay configuration",
@@ -80,21 +81,21 @@ def starter() -> str:
 
 def _parse(document: Document, report: Report, used: Used, *, allow_unset: bool) -> assemble.Parsed:
     root = document.root()
-    _read(schema.Defaults, root, ("defaults",), report, partial=True)
+    _read(file.Defaults, root, ("defaults",), report, partial=True)
     senders = _named(sources.Source, root, "sources", document.sources, report)
     receivers = _named(destinations.Destination, root, "destinations", document.destinations, report)
     for name, source in senders.items():
         _check_id(name, source, root, report)
-    egress = _read(schema.Egress, root, ("egress",), report)
+    egress = _read(file.Egress, root, ("egress",), report)
     if egress:
         _check_allow(egress, root, report)
     return assemble.Parsed(
         sources=MappingProxyType(senders),
         destinations=MappingProxyType(receivers),
         routes=_listed(routes.Route, root, "routes", document.routes, report),
-        egress=egress or schema.Egress(),
-        retention=_read(schema.Retention, root, ("retention",), report) or schema.Retention(),
-        alerts=_listed(schema.Alert, root, "alerts", document.alerts, report),
+        egress=egress or file.Egress(),
+        retention=_read(file.Retention, root, ("retention",), report) or file.Retention(),
+        alerts=_listed(file.Alert, root, "alerts", document.alerts, report),
         tls=contexts(receivers, root, report, used, allow_unset=allow_unset),
     )
 
@@ -131,7 +132,7 @@ def _check_id(name: str, source: sources.Source, root: Table, report: Report) ->
         report.add(node.place, message, key=path)
 
 
-def _check_allow(egress: schema.Egress, root: Table, report: Report) -> None:
+def _check_allow(egress: file.Egress, root: Table, report: Report) -> None:
     """An exception to nothing is most likely meant for a list of all that may be dialled."""
     denied = (*assemble.ALWAYS_DENIED, *egress.deny)
     for index, network in enumerate(egress.allow):

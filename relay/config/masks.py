@@ -8,9 +8,9 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
-from relay.config.check import route_name
+from relay.config.checks.references import route_name
 from relay.config.document import Document
-from relay.config.nodes import Entry, Interpolated, Items, Leaf, Node, Table, masked
+from relay.config.yaml.nodes import Entry, Interpolated, Items, Leaf, Node, Table, masked
 
 MASK: Final = "**********"
 _FALLBACK = re.compile(r"(\$\{\w+:-)[^}]+\}")

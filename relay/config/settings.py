@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from relay.config.addresses import network, url
 from relay.config.model import Network
-from relay.config.values import Wrong, duration, shown
+from relay.config.shape.addresses import network, url
+from relay.config.shape.scalars import Wrong, duration, shown
 from relay.errors import ConfigError
 from relay.times import TIMES, Times
 

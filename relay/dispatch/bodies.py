@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from relay.config.model import Celery, Destination, Email, Http
-from relay.memory import MEDIUM, SMALL, BodyMemory, Part
 from relay.model import Event
+from relay.process.body_memory import MEDIUM, SMALL, BodyMemory, Part
 
 COPIES_IN_MAIL = 9
 COPIES_IN_TASK = 6

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from relay.clock import Clock
 from relay.dispatch.bodies import Bodies, Load, copies_of
+from relay.dispatch.destination_states import Standings
 from relay.dispatch.gate import Gate
-from relay.dispatch.standings import Standings
 from relay.errors import JournalUnavailable
 from relay.journal import Claim, Journal
+from relay.process.clock import Clock
 from relay.telemetry import Telemetry
 from relay.times import Times
 

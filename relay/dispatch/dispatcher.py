@@ -14,18 +14,18 @@ import contextlib
 from collections.abc import Coroutine, Iterable, Sequence
 from functools import partial
 
-from relay.clock import Clock
 from relay.config import Configuration, Destination
+from relay.dispatch.attempt_runner import Courier, TransformMissing, Tried
 from relay.dispatch.bodies import Bodies, copies_of
 from relay.dispatch.claimer import Claimer
-from relay.dispatch.courier import Courier, TransformMissing, Tried
+from relay.dispatch.destination_states import Standings
 from relay.dispatch.follower import Follower
 from relay.dispatch.gate import Gate
 from relay.dispatch.shares import Shares
-from relay.dispatch.standings import Standings
 from relay.errors import InternalFault, JournalUnavailable
 from relay.journal import Claim, Journal
 from relay.model import Delivery, Event, Standing
+from relay.process.clock import Clock
 from relay.telemetry import Telemetry
 from relay.times import TIMES, Times
 

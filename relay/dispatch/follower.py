@@ -6,12 +6,12 @@ import asyncio
 import math
 from collections.abc import Mapping
 
-from relay.clock import Clock
+from relay.dispatch.destination_states import Standings
 from relay.dispatch.gate import Gate
 from relay.dispatch.shares import Shares
-from relay.dispatch.standings import Standings
 from relay.errors import JournalUnavailable
 from relay.journal import Journal
+from relay.process.clock import Clock
 from relay.telemetry import Telemetry
 from relay.times import Times
 

@@ -1,12 +1,12 @@
 """Out to the downstreams: one attempt, one outcome."""
 
 from relay.egress.attempt import Egress
-from relay.egress.guard import BlockedAddress, Guard
-from relay.egress.headers import outbound_headers
-from relay.egress.parcel import Parcel
+from relay.egress.attempt_input import Parcel
+from relay.egress.dial.guard import BlockedAddress, Guard
+from relay.egress.http.headers import outbound_headers
+from relay.egress.http.url import fill, with_query
 from relay.egress.reach import Reached, reach
 from relay.egress.result import Result
-from relay.egress.url import fill, with_query
 
 __all__ = [
     "BlockedAddress",

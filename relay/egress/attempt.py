@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Self, assert_never
 import httpx
 
 from relay.config.model import Celery, Destination, EgressRules, Email, Http, Success, Timeout
-from relay.egress.exchange import Answer, exchange, read
-from relay.egress.faults import BlockedError, DnsError, TlsError
-from relay.egress.guard import Guard
-from relay.egress.headers import outbound_headers
-from relay.egress.parcel import Parcel
-from relay.egress.proxy import Proxies
-from relay.egress.request import Plan
+from relay.egress.attempt_input import Parcel
+from relay.egress.dial.guard import Guard
+from relay.egress.http.errors import BlockedError, DnsError, TlsError
+from relay.egress.http.exchange import Answer, exchange, read
+from relay.egress.http.headers import outbound_headers
+from relay.egress.http.proxy import Proxies
+from relay.egress.http.request import Plan
+from relay.egress.http.transport import AiohttpTransport
 from relay.egress.result import Result
-from relay.egress.transport import AiohttpTransport
 from relay.egress.words import escape
 from relay.errors import ExpressionError, FetchFailed
 from relay.model import Outcome
 from relay.retry import parse_retry_after
 
 if TYPE_CHECKING:
-    from relay.egress.tasks import Tasks
+    from relay.egress.celery import Tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +142,13 @@ class Egress:
         return body
 
     async def _mail(self, email: Email, parcel: Parcel, timeout: Timeout) -> Result:  # noqa: ASYNC109 - a value
-        from relay.egress import mail  # noqa: PLC0415 - few send mail, and its library costs memory
+        from relay.egress.email import attempt as mail  # noqa: PLC0415 - few send mail, and its library costs memory
 
         return await mail.send(email, parcel, timeout=timeout, guard=self._guard)
 
     async def _task(self, celery: Celery, parcel: Parcel, timeout: Timeout) -> Result:  # noqa: ASYNC109 - a value
         if self._tasks is None:
-            from relay.egress.tasks import Tasks  # noqa: PLC0415 - few have it, and it costs 30 MB
+            from relay.egress.celery import Tasks  # noqa: PLC0415 - few have it, and it costs 30 MB
 
             self._tasks = Tasks()
         return await self._tasks.send(celery, parcel, timeout=timeout)

@@ -9,9 +9,9 @@ import httpx
 import yarl
 
 from relay.config.model import Celery, Destination, EgressRules, Email, Http
-from relay.egress.dialling import UnknownName, dial
-from relay.egress.guard import BlockedAddress, Guard
-from relay.egress.proxy import Proxies
+from relay.egress.dial.connect import UnknownName, dial
+from relay.egress.dial.guard import BlockedAddress, Guard
+from relay.egress.http.proxy import Proxies
 from relay.egress.words import escape, system_words
 
 PATIENCE = 5.0

@@ -1,15 +1,13 @@
 """The durable record of every event and delivery, and who works on them."""
 
-from relay.journal.copy import copy_journal, take_back
+from relay.journal.copy.journals import copy_journal, take_back
+from relay.journal.copy.progress import Copied
 from relay.journal.findings import Finding
-from relay.journal.handover import Copied
 from relay.journal.health import examine
 from relay.journal.hooks import Hooks
 from relay.journal.journal import Journal
 from relay.journal.losses import Loss
 from relay.journal.opening import accept_file, doubt_of, folder_of, upgrade
-from relay.journal.order_changes import OrderChange, OrderChanges, Orders
-from relay.journal.purging import Early, Kind
 from relay.journal.reader import Reader
 from relay.journal.values import (
     Claim,
@@ -35,6 +33,8 @@ from relay.journal.values import (
     StateChange,
     Status,
 )
+from relay.journal.writes.order_changes import OrderChange, OrderChanges, Orders
+from relay.journal.writes.retention import Early, Kind
 
 __all__ = [
     "Claim",

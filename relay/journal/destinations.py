@@ -10,11 +10,11 @@ from functools import partial
 from typing import TypeVar
 
 from relay.errors import JournalUnavailable
-from relay.journal import holding, order_changes
-from relay.journal.order_changes import OrderChange, OrderChanges, Orders
-from relay.journal.standings import read_standings, standing_of
-from relay.journal.tx import BATCH, Tx
+from relay.journal.reads.destination_state import read_standings, standing_of
 from relay.journal.values import Load, Probe, StateChange
+from relay.journal.writes import destination_state, order_changes
+from relay.journal.writes.order_changes import OrderChange, OrderChanges, Orders
+from relay.journal.writes.tx import BATCH, Tx
 from relay.model import Standing
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Destinations(ABC):
         `asked_at`: when an attempt asked for that. Then it is done as soon as the journal takes it, unless
         an operator has let the destination go on meanwhile.
         """
-        work = partial(holding.pause, name=name, reason=reason, asked_at=asked_at)
+        work = partial(destination_state.pause, name=name, reason=reason, asked_at=asked_at)
         return await self._do(work, keep=asked_at is not None)
 
     async def resume(self, name: str) -> StateChange:
@@ -51,23 +51,25 @@ class Destinations(ABC):
         the last transaction: after a crash in between it is still paused.
         """
         at = await self._do(lambda tx: standing_of(tx.connection, name))
-        if holding.is_stopped(at, self.now()):
+        if destination_state.is_stopped(at, self.now()):
             await self._make_due(name)
-        return await self._do(partial(holding.resume, name=name))
+        return await self._do(partial(destination_state.resume, name=name))
 
     async def open_breaker(self, name: str, *, probe_at: float) -> StateChange:
         """Stop all attempts but probes, the first of them at `probe_at`; unchanged where it is open already.
 
         Done as soon as the journal takes it.
         """
-        return await self._do(partial(holding.open_breaker, name=name, probe_at=probe_at), keep=True)
+        return await self._do(
+            partial(destination_state.open_breaker, name=name, probe_at=probe_at), keep=True
+        )
 
     async def close_breaker(self, name: str, *, opened_at: float | None = None) -> StateChange:
         """Let attempts go on, and make due now what waits for its next; unchanged where it is closed already.
 
         With `opened_at` only that opening ends, as soon as the journal takes it.
         """
-        work = partial(holding.close_breaker, name=name, opened_at=opened_at)
+        work = partial(destination_state.close_breaker, name=name, opened_at=opened_at)
         closed = await self._do(work, keep=opened_at is not None)
         if closed.changed:
             with contextlib.suppress(JournalUnavailable):  # what is not made due goes at its own time
@@ -93,7 +95,7 @@ class Destinations(ABC):
         sent: until then no other node is elected, and this one may take the next delivery.
         """
         work = partial(
-            holding.probe,
+            destination_state.probe,
             name=name,
             next_probe_at=next_probe_at,
             unused=unused,
@@ -105,7 +107,7 @@ class Destinations(ABC):
 
     async def hold(self, name: str, *, until: float, asked_at: float | None = None) -> StateChange:
         """Claim nothing for a destination until then; a longer hold stays. `asked_at` as for a pause."""
-        work = partial(holding.hold, name=name, until=until, asked_at=asked_at)
+        work = partial(destination_state.hold, name=name, until=until, asked_at=asked_at)
         return await self._do(work, keep=asked_at is not None)
 
     async def orders(self) -> Orders | None:
@@ -130,5 +132,5 @@ class Destinations(ABC):
 
     async def _make_due(self, name: str) -> None:
         since = self.now()
-        while await self._do(partial(holding.make_due, name=name, since=since)) >= BATCH:
+        while await self._do(partial(destination_state.make_due, name=name, since=since)) >= BATCH:
             pass

@@ -10,8 +10,8 @@ from typing import Protocol, TypeVar
 import sqlalchemy as sa
 
 from relay.journal.faults import Fault
-from relay.journal.leases import Lease
 from relay.journal.values import Pin
+from relay.journal.writes.rescue import Lease
 from relay.times import Times
 
 T = TypeVar("T")

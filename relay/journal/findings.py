@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from relay.errors import JournalError
-from relay.journal import schema, tables
-from relay.journal.codec import maybe_from_wire
-from relay.journal.conservation import read_ledger
 from relay.journal.engine import View
 from relay.journal.losses import open_losses
-from relay.journal.schema import node
+from relay.journal.reads.ledger import read_ledger
+from relay.journal.tables import schema, versioning
+from relay.journal.tables.rows import maybe_from_wire
+from relay.journal.tables.schema import node
 
 _AHEAD = 5.0
 """Seconds by which what is written may be ahead of a clock that is right."""
@@ -45,14 +45,14 @@ def probed(view: View, about: str, probe: Probe) -> list[Finding]:
 
 def version(connection: sa.Connection) -> Iterator[Finding]:
     """Which version the tables have, and whose the journal is."""
-    facts = tables.read_facts(connection)
+    facts = versioning.read_facts(connection)
     says = (
         f"journal {facts['id']}, tables of version {facts['version']} (this program writes {schema.VERSION});"
         f" programs from version {facts['oldest']} on may use it"
     )
     yield Finding(about="version", ok=True, says=says)
     try:
-        tables.refuse_moved("this journal", facts)
+        versioning.refuse_moved("this journal", facts)
     except JournalError as error:
         yield Finding(about="version", ok=False, says=str(error))
 

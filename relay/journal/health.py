@@ -11,10 +11,10 @@ def examine(url: str) -> list[Finding]:
     """Look a journal over, whether somebody serves it or not; what cannot be seen is a finding too."""
     try:
         if is_postgres(url):
-            from relay.journal.postgres_health import examine_database  # noqa: PLC0415 - the driver is an extra
+            from relay.journal.postgres.health import examine_database  # noqa: PLC0415 - the driver is an extra
 
             return examine_database(url)
-        from relay.journal.sqlite_health import examine_file  # noqa: PLC0415 - see above
+        from relay.journal.sqlite.health import examine_file  # noqa: PLC0415 - see above
 
         return examine_file(database_path(url))
     except JournalError as error:

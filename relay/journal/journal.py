@@ -12,17 +12,15 @@ from typing import Literal, TypeVar
 
 import sqlalchemy as sa
 
-from relay.clock import Clock
 from relay.errors import JournalUnavailable
-from relay.journal import claim, holding, losses, nodes, operate, purging, settle, tables
+from relay.journal import losses
 from relay.journal.destinations import Destinations
 from relay.journal.engine import Engine
-from relay.journal.figures import pending_by_destination
 from relay.journal.hooks import Hooks
-from relay.journal.leases import Lease, rescue_dead
 from relay.journal.losses import Loss
 from relay.journal.opening import open_engine
-from relay.journal.tx import BATCH, Tx
+from relay.journal.reads.status import pending_by_destination
+from relay.journal.tables import versioning
 from relay.journal.values import (
     Claim,
     Entry,
@@ -35,9 +33,14 @@ from relay.journal.values import (
     Settled,
     Settlement,
 )
-from relay.journal.witness import Witness
-from relay.journal.writer import Writer
+from relay.journal.writer.rewind import Witness
+from relay.journal.writer.thread import Writer
+from relay.journal.writes import claim, destination_state, nodes, operate, settle
+from relay.journal.writes import retention as purging
+from relay.journal.writes.rescue import Lease, rescue_dead
+from relay.journal.writes.tx import BATCH, Tx
 from relay.model import Delivery, Outcome
+from relay.process.clock import Clock
 from relay.times import TIMES, Times
 
 T = TypeVar("T")
@@ -225,7 +228,9 @@ class Journal(Destinations):
         more than so many, less what other nodes own of the destination; with `load` only those that it
         lets into memory.
         """
-        work = partial(holding.claim, name=destination, limit=limit, suspect=suspect, room=room, load=load)
+        work = partial(
+            destination_state.claim, name=destination, limit=limit, suspect=suspect, room=room, load=load
+        )
         return await self._do(work)
 
     async def living(self) -> Sequence[str]:
@@ -402,7 +407,7 @@ def _begin(connection: sa.Connection, engine: Engine, lease: Lease, clock: Clock
     Refused where the journal was given up just now. In one transaction: of two processes that begin at once
     the second goes by the first one's time.
     """
-    tables.refuse_moved("the journal", tables.read_facts(connection))
+    versioning.refuse_moved("the journal", versioning.read_facts(connection))
     at = engine.now(connection)
     if at is not None:
         clock.start_at(at)

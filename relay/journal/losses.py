@@ -11,8 +11,8 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from relay.journal.facts import put_fact
-from relay.journal.schema import meta
+from relay.journal.tables.facts import put_fact
+from relay.journal.tables.schema import meta
 
 _PREFIX = "loss "
 

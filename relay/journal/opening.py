@@ -21,10 +21,10 @@ def open_engine(url: str, *, create: bool) -> Engine:
     A file is made and upgraded with `create`, else refused; a database is neither.
     """
     if is_postgres(url):
-        from relay.journal.postgres_opening import open_database
+        from relay.journal.postgres.opening import open_database
 
         return open_database(url)
-    from relay.journal.sqlite_opening import open_file
+    from relay.journal.sqlite.opening import open_file
 
     return open_file(database_path(url), create=create)
 
@@ -32,10 +32,10 @@ def open_engine(url: str, *, create: bool) -> Engine:
 def open_view(url: str) -> View:
     """The view of a journal that may be read; or JournalRefused."""
     if is_postgres(url):
-        from relay.journal.postgres_opening import view_database
+        from relay.journal.postgres.opening import view_database
 
         return view_database(url)
-    from relay.journal.sqlite_opening import view_file
+    from relay.journal.sqlite.opening import view_file
 
     return view_file(database_path(url))
 
@@ -43,10 +43,10 @@ def open_view(url: str) -> View:
 def upgrade(url: str) -> tuple[int | None, int]:
     """Bring a journal's tables up to date, in an empty database too; the version before, and now."""
     if is_postgres(url):
-        from relay.journal.postgres_opening import upgrade_database
+        from relay.journal.postgres.opening import upgrade_database
 
         return upgrade_database(url)
-    from relay.journal.sqlite_opening import upgrade_file
+    from relay.journal.sqlite.opening import upgrade_file
 
     return upgrade_file(database_path(url))
 
@@ -55,14 +55,14 @@ def doubt_of(url: str) -> MayLack | None:
     """Why a file is not served, where that is because it may lack events; None for a database."""
     if is_postgres(url):
         return None
-    from relay.journal import sqlite_opening
+    from relay.journal.sqlite import opening as sqlite_opening
 
     return sqlite_opening.doubt_of(database_path(url))
 
 
 def accept_file(url: str) -> None:
     """Have a journal's file served as it is, whatever it may lack."""
-    from relay.journal import sqlite_opening
+    from relay.journal.sqlite import opening as sqlite_opening
 
     sqlite_opening.accept_file(database_path(url))
 

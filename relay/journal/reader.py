@@ -8,19 +8,20 @@ from typing import Self
 import sqlalchemy as sa
 
 from relay.errors import JournalRefused
-from relay.journal import order_changes, pace, query
-from relay.journal.codec import maybe_from_wire, read_attempt, read_delivery, read_event, to_wire
-from relay.journal.conservation import read_ledger
 from relay.journal.engine import View
-from relay.journal.figures import read_nodes, read_status, view_lane
 from relay.journal.losses import Loss, open_losses
 from relay.journal.opening import open_view
-from relay.journal.order_changes import Orders
-from relay.journal.purging import Early, count_early
-from relay.journal.schema import attempt, delivery, event
-from relay.journal.standings import standing_of
-from relay.journal.tables import read_facts, refuse_moved
+from relay.journal.reads import delivery_rates, filters
+from relay.journal.reads.destination_state import standing_of
+from relay.journal.reads.ledger import read_ledger
+from relay.journal.reads.status import read_nodes, read_status, view_lane
+from relay.journal.tables.rows import maybe_from_wire, read_attempt, read_delivery, read_event, to_wire
+from relay.journal.tables.schema import attempt, delivery, event
+from relay.journal.tables.versioning import read_facts, refuse_moved
 from relay.journal.values import Filter, LaneView, Ledger, NodeStatus, Pin, Status
+from relay.journal.writes import order_changes
+from relay.journal.writes.order_changes import Orders
+from relay.journal.writes.retention import Early, count_early
 from relay.model import Attempt, Delivery, Event, Standing
 
 _EVERYTHING = Filter()
@@ -79,7 +80,7 @@ class Reader:
 
     def events(self, wanted: Filter = _EVERYTHING, limit: int = 50, before: str | None = None) -> list[Event]:
         """The latest events first; `before` an event's id goes on from there."""
-        conditions = query.event_conditions(wanted)
+        conditions = filters.event_conditions(wanted)
         if before is not None:
             last = sa.select(event.c.seq).where(event.c.id == before).scalar_subquery()
             conditions.append(event.c.seq < last)
@@ -91,7 +92,7 @@ class Reader:
         self, wanted: Filter = _EVERYTHING, limit: int = 50, before: str | None = None
     ) -> list[Delivery]:
         """The latest deliveries first; `before` a delivery's id goes on from there."""
-        conditions = query.delivery_conditions(wanted)
+        conditions = filters.delivery_conditions(wanted)
         if before is not None:
             last = sa.select(delivery.c.seq).where(delivery.c.id == before).scalar_subquery()
             conditions.append(delivery.c.seq < last)
@@ -105,7 +106,7 @@ class Reader:
         statement = (
             sa.select(delivery.c.destination, delivery.c.error, delivery.c.outcome, delivery.c.status, number)
             .where(
-                *query.delivery_conditions(wanted),
+                *filters.delivery_conditions(wanted),
                 delivery.c.outcome.is_not(None),
                 delivery.c.outcome != "delivered",
             )
@@ -157,12 +158,12 @@ class Reader:
     def delivered_per_second(self, now: float) -> Mapping[str, float]:
         """How many deliveries each destination took a second lately; those that took none are left out."""
         with self._view.reading() as connection:
-            return pace.delivered_per_second(connection, now)
+            return delivery_rates.delivered_per_second(connection, now)
 
     def in_flight(self) -> Mapping[str, int]:
         """How many attempts at each destination are under way; those with none are left out."""
         with self._view.reading() as connection:
-            return pace.in_flight(connection)
+            return delivery_rates.in_flight(connection)
 
     def count_early(self, early: Early) -> int:
         """How many events a purge would remove now."""

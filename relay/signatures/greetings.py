@@ -12,7 +12,7 @@ from typing import Final
 
 from relay.errors import SignatureError
 from relay.model import Request
-from relay.signatures.places import Parsed
+from relay.signatures.event_fields import Parsed
 from relay.signatures.scheme import Answer, query_value
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)

@@ -17,7 +17,7 @@ from typing import Final
 
 from relay.errors import SignatureError
 from relay.model import Request
-from relay.signatures.places import Parsed
+from relay.signatures.event_fields import Parsed
 from relay.signatures.scheme import Answer, match_index, query_value
 
 _CRC_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,1024}", re.ASCII)

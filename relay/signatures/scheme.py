@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from urllib.parse import unquote_plus
 
 from relay.model import Headers, Request
-from relay.signatures.places import Parsed, Place, first
+from relay.signatures.event_fields import Parsed, Place, first
 
 MIB: Final = 1024 * 1024
 

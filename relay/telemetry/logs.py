@@ -15,7 +15,7 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from relay.telemetry.lines import LineWriter
+from relay.telemetry.log_writer import LineWriter
 
 MASK = "[masked]"
 

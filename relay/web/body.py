@@ -8,7 +8,7 @@ from types import coroutine
 from typing import Any
 
 from relay.errors import RequestRefused
-from relay.memory import SMALL, BodyMemory
+from relay.process.body_memory import SMALL, BodyMemory
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

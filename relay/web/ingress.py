@@ -17,7 +17,7 @@ from relay import model
 from relay.config import Configuration, Settings, Source
 from relay.errors import InternalFault, JournalUnavailable, RequestRefused, RowRefused
 from relay.ingest import Accepted
-from relay.service import Service
+from relay.service.service import Service
 from relay.signatures import Answer
 from relay.web.body import BodyBudget, read_body
 

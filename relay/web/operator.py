@@ -9,7 +9,7 @@ from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
 
 from relay.config import Settings
-from relay.web.gate import Gate
+from relay.web.operator_access import Gate
 
 
 class Figures(Protocol):

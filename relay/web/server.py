@@ -12,15 +12,15 @@ import uvloop
 
 from relay import __version__
 from relay.config import Settings
-from relay.reload import load, told_loaded
-from relay.service import Service
-from relay.suspending import suspended_at_rest
+from relay.process.suspending import suspended_at_rest
+from relay.service.reload import load, told_loaded
+from relay.service.service import Service
 from relay.telemetry import Telemetry
 from relay.web import ingress, operator
 from relay.web.descriptors import crowded_from
-from relay.web.listening import addresses, listen_private, listen_public
 from relay.web.protocol import ingress_protocol
-from relay.web.running import Server, Signals, at_each, make_server, serve_until, settle_memory
+from relay.web.sockets import addresses, listen_private, listen_public
+from relay.web.uvicorn_server import Server, Signals, at_each, make_server, serve_until, settle_memory
 
 
 def serve(settings: Settings, *, watch: bool = False) -> int:

@@ -13,12 +13,12 @@ import uvloop
 from relay import __version__
 from relay.config import Settings
 from relay.telemetry import Telemetry
-from relay.telemetry.totals import Totals
-from relay.telemetry.turns import make_turns
+from relay.telemetry.multiprocess import Totals
+from relay.telemetry.stdout_lock import make_turns
 from relay.web import operator
-from relay.web.crew import Crew
-from relay.web.listening import addresses, listen_private, reserve_public
-from relay.web.running import Signals, at_each, make_server, serve_until
+from relay.web.sockets import addresses, listen_private, reserve_public
+from relay.web.uvicorn_server import Signals, at_each, make_server, serve_until
+from relay.web.worker_pool import Crew
 
 
 def supervise(settings: Settings, *, watch: bool = False) -> int:

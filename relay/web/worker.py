@@ -15,14 +15,14 @@ import uvloop
 from relay import __version__
 from relay.config import Settings
 from relay.errors import UsageError
-from relay.reload import load, told_loaded
-from relay.service import Service
+from relay.service.reload import load, told_loaded
+from relay.service.service import Service
 from relay.telemetry import Telemetry
-from relay.telemetry.totals import families
-from relay.web.channel import Channel
-from relay.web.listening import addresses, listen_public
-from relay.web.running import Signals, either, settle_memory
+from relay.telemetry.multiprocess import families
 from relay.web.server import hold, ingress_server
+from relay.web.sockets import addresses, listen_public
+from relay.web.uvicorn_server import Signals, either, settle_memory
+from relay.web.worker_channel import Channel
 
 
 def work() -> int:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from relay import config
-from relay.signatures.webtokens import WebToken
+from relay.signatures.schemes.jwt import WebToken
 from tests.support import Receiver, RelayProcess, Reply
 from tests.support.certificates import Authority
 from tests.support.mailbox import Mailbox

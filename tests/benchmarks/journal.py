@@ -21,8 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
-from relay.clock import Clock
 from relay.journal import Entry, Journal, Settlement
+from relay.process.clock import Clock
 from tests.benchmarks.database import database
 from tests.benchmarks.measure import cpu_of
 from tests.benchmarks.payload import body

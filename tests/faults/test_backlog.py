@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.clock import Clock
-from relay.journal import Entry, Journal, schema
+from relay.journal import Entry, Journal
+from relay.journal.tables import schema
+from relay.process.clock import Clock
 from tests.journal.making import by_hand, make_delivery, make_event
 from tests.support import Receiver, RelayProcess, free_port
 from tests.support.databases import Databases

@@ -92,9 +92,9 @@ routes: [{{source: in, to: out}}]
 
 _APPENDER = """
 import asyncio, os, sys
-from relay.clock import Clock
+from relay.process.clock import Clock
 from relay.journal import Entry, Journal
-from relay.journal import sqlite as engine
+from relay.journal.sqlite import engine
 from relay.model import Event
 
 settle_in = engine._settle_in

@@ -18,9 +18,10 @@ import functools
 import os
 from pathlib import Path
 
-from relay import chores
-from relay.dispatch.courier import Courier
-from relay.journal import append, claim, settle, sqlite
+from relay.service import housekeeping
+from relay.dispatch.attempt_runner import Courier
+from relay.journal.writes import append, claim, settle
+from relay.journal.sqlite import engine as sqlite
 from relay.telemetry import Telemetry
 
 FOLDER = Path(os.environ["BREAK"])
@@ -42,7 +43,7 @@ breakable(append, "event_row")
 breakable(settle, "_record")
 breakable(Courier, "settle")
 breakable(claim, "due")
-breakable(chores.Chores, "_look")
+breakable(housekeeping.Chores, "_look")
 breakable(Telemetry, "acknowledged")
 breakable(sqlite, "last_seqs")
 breakable(sqlite.SqliteEngine, "no_room", SystemExit)

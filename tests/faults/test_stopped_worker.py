@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.lock_holder import holders
+from relay.process.lock_holder import holders
 from tests.support import Receiver, RelayProcess, eventually
 
 StartRelay = Callable[..., RelayProcess]

@@ -14,9 +14,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from relay.clock import Clock
 from relay.journal import Entry, Journal, Settlement
 from relay.model import Attempt, Dedup, Delivery, DeliveryState, Event, Outcome
+from relay.process.clock import Clock
 from relay.times import TIMES, Times
 
 NOW = 1_700_000_000.0

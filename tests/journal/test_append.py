@@ -11,7 +11,7 @@ import pytest
 
 from relay.errors import JournalUnavailable, RowRefused
 from relay.journal import Entry, Journal, Reader, Settled
-from relay.journal.jobs import Job
+from relay.journal.writer.jobs import Job
 from relay.model import Dedup, DeliveryState, EventState, Rendered, indexed
 from tests.journal.making import (
     NOW,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx
 
-from relay.clock import Clock
 from relay.journal import Reader, StateChange
 from relay.model import Delivery
+from relay.process.clock import Clock
 from tests.journal.making import opened
 from tests.journal.test_dispatchers import Downstream, accept, all_done, node
 from tests.unit.test_dispatch_dispatcher import Bench, loaded

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import httpx
 
-from relay.clock import Clock
 from relay.config import Configuration
 from relay.journal import Journal, Reader
 from relay.model import Delivery
+from relay.process.clock import Clock
 from relay.times import TIMES, Times
 from tests.unit.test_dispatch_dispatcher import Bench, Handler, event_of, loaded, ok, until
 

@@ -19,7 +19,9 @@ from psycopg import sql
 from typer.testing import CliRunner, Result
 
 from relay.cli.app import app
-from relay.journal import Finding, Journal, Reader, examine, schema, sqlite_health
+from relay.journal import Finding, Journal, Reader, examine
+from relay.journal.sqlite import health as sqlite_health
+from relay.journal.tables import schema
 from relay.model import DeliveryState
 from relay.problems import CLOCKS_APART, Seen, problems
 from tests.journal.making import (
@@ -137,7 +139,8 @@ async def test_a_lock_that_keeps_events_out_is_told_with_its_holder(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it is held, and no more; the journal itself is not kept from anything by the question."""
-    from relay.journal import postgres_refusal, sqlite_refusal  # noqa: PLC0415 - see their front door
+    from relay.journal.postgres import refusal as postgres_refusal  # noqa: PLC0415 - see their front door
+    from relay.journal.sqlite import refusal as sqlite_refusal  # noqa: PLC0415 - see their front door
 
     monkeypatch.setattr(sqlite_refusal, "PATIENCE", 0.05)
     monkeypatch.setattr(postgres_refusal, "_LOCK_TIMEOUT", "50ms")
@@ -157,7 +160,7 @@ async def test_whoever_holds_the_lock_is_named_by_one_who_leaves_no_name(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file remembers few that write; those who only look must not push them out."""
-    from relay.journal import sqlite_refusal  # noqa: PLC0415 - see its front door
+    from relay.journal.sqlite import refusal as sqlite_refusal  # noqa: PLC0415 - see its front door
 
     monkeypatch.setattr(sqlite_refusal, "PATIENCE", 0.05)
     lock = path_of(engine).with_name("relay.db.lock")
@@ -184,7 +187,7 @@ async def test_a_journal_that_was_moved_says_where_to(engine: str) -> None:
 @only("sqlite", "a server watches its own disk")
 def test_a_disk_without_room_is_told(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left is kept for outcomes."""
-    from relay.journal import sqlite_view  # noqa: PLC0415 - see its front door
+    from relay.journal.sqlite import view as sqlite_view  # noqa: PLC0415 - see its front door
 
     monkeypatch.setattr(sqlite_view, "RESERVE", 1 << 60)
     with opened(engine, serving=False), Reader.open(engine) as reader:
@@ -295,7 +298,7 @@ def test_settings_that_lose_events_are_told(engine: str, databases: Databases) -
 @only("postgresql", "SQLite's readers are another matter")
 def test_an_old_transaction_is_named(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its process, with its age, and how to end it."""
-    from relay.journal import postgres_health  # noqa: PLC0415 - see its front door
+    from relay.journal.postgres import health as postgres_health  # noqa: PLC0415 - see its front door
 
     monkeypatch.setattr(postgres_health, "_OLD", 0.2)
     with opened(engine), psycopg.connect(engine, application_name="analyst") as other:
@@ -311,7 +314,7 @@ def test_an_old_transaction_is_named(engine: str, monkeypatch: pytest.MonkeyPatc
 @only("postgresql", "SQLite has no dead rows")
 async def test_dead_rows_and_grown_indexes_are_told(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the command that mends each; autovacuum is off on this server."""
-    from relay.journal import postgres_health  # noqa: PLC0415 - see its front door
+    from relay.journal.postgres import health as postgres_health  # noqa: PLC0415 - see its front door
 
     monkeypatch.setattr(postgres_health, "_MANY_DEAD", 500)
     monkeypatch.setattr(postgres_health, "_SMALL_INDEX", 50_000)

@@ -11,9 +11,11 @@ from typing import Any, NoReturn
 import pytest
 
 from relay.errors import InternalFault, JournalUnavailable
-from relay.journal import Entry, Journal, Reader, Receipt, Settled, codec, kept
-from relay.journal import append as appending
-from relay.journal import settle as settling
+from relay.journal import Entry, Journal, Reader, Receipt, Settled
+from relay.journal.tables import rows as codec
+from relay.journal.writer import kept
+from relay.journal.writes import append as appending
+from relay.journal.writes import settle as settling
 from relay.model import DeliveryState
 from tests.journal.making import (
     Told,

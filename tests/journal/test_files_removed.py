@@ -16,7 +16,7 @@ import pytest
 
 from relay.errors import JournalRefused, JournalUnavailable
 from relay.journal import Journal, Reader
-from relay.journal.open_files import OpenFiles, saved_copies
+from relay.journal.sqlite.open_files import OpenFiles, saved_copies
 from tests.journal.making import Told, make_entry, make_settlement, only, opened, path_of
 
 pytestmark = only("sqlite", "PostgreSQL's files are its server's")
@@ -126,7 +126,7 @@ async def test_a_deleted_journal_that_there_is_no_room_to_save_can_be_copied_fro
     engine: str, hooks: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commands of the reason bring back all that was taken, as long as the process lives."""
-    monkeypatch.setattr("relay.journal.open_files.RESERVE", 1 << 60)
+    monkeypatch.setattr("relay.journal.sqlite.open_files.RESERVE", 1 << 60)
     with opened(engine, hooks=hooks) as journal:
         before = await acknowledged(journal)
         for suffix in FILES:
@@ -157,7 +157,7 @@ async def test_what_was_in_a_deleted_log_is_copied_into_the_file(engine: str, ho
 
 _SERVES = """
 import asyncio, sys
-from relay.clock import Clock
+from relay.process.clock import Clock
 from relay.journal import Entry, Journal
 from relay.model import Event
 

@@ -8,8 +8,9 @@ from functools import partial
 
 import pytest
 
-from relay.journal import Journal, Reader, StateChange, holding
-from relay.journal.tx import BATCH
+from relay.journal import Journal, Reader, StateChange
+from relay.journal.writes import destination_state
+from relay.journal.writes.tx import BATCH
 from relay.model import DeliveryState, Standing
 from tests.journal.making import (
     NOW,
@@ -82,7 +83,7 @@ async def test_a_resume_that_is_cut_short_leaves_the_pause(
     """Some are due by then, none goes out, and the next resume does the rest."""
     await wait_for_later(journal, BATCH + 1)
     await journal.pause("billing", reason="operator")
-    await journal._do(lambda tx: holding.make_due(tx, "billing", since=clock.at))  # its first batch
+    await journal._do(lambda tx: destination_state.make_due(tx, "billing", since=clock.at))  # its first batch
     with opened(engine, clock=clock) as other:
         assert await other.claim("billing", 9) == []
         assert (await other.resume("billing")).due == BATCH + 1

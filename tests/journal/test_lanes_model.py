@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from relay.journal import Entry, Journal, OrderChange, Reader
-from relay.journal.schema import delivery
+from relay.journal.tables.schema import delivery
 from relay.model import POISON_AFTER, SUSPECT_AFTER, Delivery, DeliveryState, route_id
 from tests.journal.making import Fresh, StillClock, by_hand, make_laned, make_settlement, opened, replayed
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from relay.journal import Entry, Journal, Reader
-from relay.journal.claim import REFUSED_FOR
+from relay.journal.writes.claim import REFUSED_FOR
 from relay.model import DeliveryState, Rendered
 from tests.journal.making import NOW, StillClock, make_entry, make_settlement
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from relay.clock import Clock
-from relay.journal import Journal, Reader, Rescued, lanes
+from relay.journal import Journal, Reader, Rescued
+from relay.journal.writes import lanes
 from relay.model import DeliveryState, Outcome
+from relay.process.clock import Clock
 from tests.journal.making import (
     NOW,
     StillClock,

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from relay.errors import JournalUnavailable
-from relay.journal import Journal, Reader, Rescued, nodes
+from relay.journal import Journal, Reader, Rescued
+from relay.journal.writes import nodes
 from relay.times import TIMES
 from tests.journal.making import NOW, Told, make_entry, make_settlement, only, opened, path_of
 

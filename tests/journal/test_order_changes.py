@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from relay.journal import Entry, Journal, OrderChange, Orders, Reader
-from relay.journal.tx import BATCH
+from relay.journal.writes.tx import BATCH
 from relay.model import DeliveryState, route_id
 from tests.journal.making import NOW, StillClock, make_entry, make_laned, make_settlement, only, replayed
 from tests.journal.test_lanes import end_head

@@ -15,8 +15,8 @@ from relay import config
 from relay.config import Configuration
 from relay.errors import JournalUnavailable
 from relay.journal import Journal, OrderChange
-from relay.orders import OrderKeeper, Waiting
-from relay.reload import Reloader
+from relay.service.order_keeper import OrderKeeper, Waiting
+from relay.service.reload import Reloader
 from relay.telemetry import Telemetry
 from tests.journal.making import NOW, StillClock, by_hand, make_laned, make_settlement, only
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.journal import Journal, Reader, pace
+from relay.journal import Journal, Reader
+from relay.journal.reads import delivery_rates
 from relay.model import DeliveryState
 from tests.journal.making import StillClock, make_entry, make_settlement
 
@@ -19,7 +20,7 @@ async def end(journal: Journal, destination: str, state: DeliveryState = Deliver
 async def test_a_rate_is_that_of_the_last_minute(journal: Journal, reader: Reader, clock: StillClock) -> None:
     """What was delivered before, or died, does not count; each destination has its own."""
     await end(journal, "billing")
-    clock.at += 2 * pace.SPAN
+    clock.at += 2 * delivery_rates.SPAN
     for _ in range(3):
         await end(journal, "billing")
     await end(journal, "chat", DeliveryState.DEAD)
@@ -35,7 +36,9 @@ async def test_a_rate_of_very_many_is_that_of_the_last_seconds(
         await end(journal, "billing")
         clock.at += 1
     with reader._view.reading() as connection:
-        assert pace.delivered_per_second(connection, clock.at, most=10) == {"billing": pytest.approx(1.0)}
+        assert delivery_rates.delivered_per_second(connection, clock.at, most=10) == {
+            "billing": pytest.approx(1.0)
+        }
 
 
 async def test_what_is_under_way_is_told(journal: Journal, reader: Reader) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from relay.journal import Claim, Journal, permits
-from relay.journal.advisory_locks import number_of
+from relay.journal import Claim, Journal
+from relay.journal.writes import shared_concurrency
+from relay.journal.writes.advisory_locks import number_of
 from tests.journal.making import (
     NOW,
     StillClock,
@@ -125,7 +126,7 @@ async def test_nobody_waits_for_another_who_asks(engine: str, journal: Journal) 
     await fill(journal, 1)
     with by_hand(engine) as other:
         other.execute("BEGIN")
-        other.execute("SELECT pg_advisory_xact_lock(%s)", (number_of(permits.lock_of("billing")),))
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (number_of(shared_concurrency.lock_of("billing")),))
         assert await journal.claim("billing", 1, room=1) == []
         other.execute("COMMIT")
     claims: list[Claim] = await journal.claim("billing", 1, room=1)

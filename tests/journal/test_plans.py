@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from relay.journal import Filter, Journal, Reader
-from relay.journal.postgres import PostgresEngine
-from relay.journal.query import delivery_conditions
-from relay.journal.schema import delivery
-from relay.journal.sqlite import SqliteEngine
-from relay.journal.standings import own_time
+from relay.journal.postgres.engine import PostgresEngine
+from relay.journal.reads.destination_state import own_time
+from relay.journal.reads.filters import delivery_conditions
+from relay.journal.sqlite.engine import SqliteEngine
+from relay.journal.tables.schema import delivery
 from relay.model import DeliveryState
 from tests.journal.making import NOW, by_hand, make_entry, make_laned, make_settlement, only
 

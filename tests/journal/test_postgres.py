@@ -16,8 +16,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy.dialects import postgresql
 
 from relay.errors import JournalRefused, JournalUnavailable, RowRefused
-from relay.journal import Entry, Journal, Reader, Receipt, postgres, schema, upgrade
-from relay.journal.postgres import Address, PostgresEngine
+from relay.journal import Entry, Journal, Reader, Receipt, upgrade
+from relay.journal.postgres import engine as postgres
+from relay.journal.postgres.engine import Address, PostgresEngine
+from relay.journal.tables import schema
 from relay.model import DeliveryState
 from tests.journal.making import (
     Told,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from relay.journal import Journal, Reader
-from relay.journal.schema import delivery
+from relay.journal.tables.schema import delivery
 from relay.model import DeliveryState, Outcome
 from tests.journal.making import StillClock, make_entry, only, opened, path_of
 

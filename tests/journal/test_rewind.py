@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from relay.errors import JournalUnavailable
-from relay.journal import Journal, Loss, Reader, witness
+from relay.journal import Journal, Loss, Reader
+from relay.journal.writer import rewind
 from tests.journal.making import StillClock, Told, by_hand, make_entry, opened
 from tests.support.databases import Databases
 
@@ -164,7 +165,7 @@ async def test_one_look_reads_a_bounded_number_of_slots(engine: str) -> None:
     clock = StillClock()
 
     async def known_after_a_look(journal: Journal) -> Counter[int]:
-        clock.at += witness.LOOK_EVERY
+        clock.at += rewind.LOOK_EVERY
         await journal._do(lambda _: None)
         return Counter((journal._writer._witness._accepted or {}).values())
 

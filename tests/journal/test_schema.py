@@ -9,10 +9,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from relay.journal import Journal, schema
-from relay.journal.codec import pack_headers, unpack_headers
+from relay.journal import Journal
 from relay.journal.opening import database_path
-from relay.journal.query import delivery_conditions
+from relay.journal.reads.filters import delivery_conditions
+from relay.journal.tables import schema
+from relay.journal.tables.rows import pack_headers, unpack_headers
 from relay.journal.values import Filter
 from tests.journal.making import by_hand, only, opened
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from relay.clock import Clock
 from relay.journal import Journal
+from relay.process.clock import Clock
 from tests.journal.making import opened
 from tests.journal.test_changes import taken, until
 from tests.journal.test_dispatchers import all_done, node

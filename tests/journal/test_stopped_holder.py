@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from relay.cli.app import app
 from relay.errors import JournalUnavailable
 from relay.journal import Journal, Reader
-from relay.lock_holder import holders
+from relay.process.lock_holder import holders
 from tests.journal.making import Told, make_entry, only, opened, path_of
 from tests.support import eventually
 
@@ -28,7 +28,7 @@ pytestmark = only("sqlite", "PostgreSQL's locks are its server's")
 _HOLDS = """
 import sys
 from pathlib import Path
-from relay.journal.files import FileLock
+from relay.journal.sqlite.locks import FileLock
 
 with FileLock(Path(sys.argv[1]), patience=20).held():
     print("holds", flush=True)
@@ -37,7 +37,7 @@ with FileLock(Path(sys.argv[1]), patience=20).held():
 
 _RETRIES = """
 import asyncio, sys
-from relay.cli.access import writing
+from relay.cli.open import writing
 
 with writing(sys.argv[1]) as journal:
     while True:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.journal.files import FileLock, LockTimeout
+from relay.journal.sqlite.locks import FileLock, LockTimeout
 from tests.support import eventually
 
 

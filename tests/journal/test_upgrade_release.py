@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from relay.errors import JournalRefused
-from relay.journal import Journal, Reader, copy_journal, examine, schema, upgrade
+from relay.journal import Journal, Reader, copy_journal, examine, upgrade
+from relay.journal.tables import schema
 from relay.model import DeliveryState, Standing
 from tests.journal.making import NOW, StillClock, by_hand, make_entry, make_laned, make_settlement, opened
 from tests.support.databases import Databases

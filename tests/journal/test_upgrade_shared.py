@@ -12,9 +12,10 @@ from alembic import command
 from alembic.config import Config
 
 from relay.errors import JournalRefused
-from relay.journal import Reader, schema, tables, upgrade
-from relay.journal.postgres import Address, make_engine
-from relay.journal.postgres_opening import upgrade_database
+from relay.journal import Reader, upgrade
+from relay.journal.postgres.engine import Address, make_engine
+from relay.journal.postgres.opening import upgrade_database
+from relay.journal.tables import schema, versioning
 from tests.journal.making import NOW, StillClock, by_hand, make_entry, make_settlement, only, opened
 from tests.support.databases import Databases
 
@@ -128,7 +129,7 @@ async def test_a_newer_journal_is_used_as_long_as_it_lets_older_programs(engine:
                 attempt()
 
 
-@pytest.mark.parametrize("fact", [tables.MOVED, tables.COPYING])
+@pytest.mark.parametrize("fact", [versioning.MOVED, versioning.COPYING])
 def test_a_journal_that_was_given_up_is_refused(engine: str, fact: str) -> None:
     """So is one that is not all there; both say what to do."""
     if engine.startswith("postgresql"):

@@ -6,7 +6,8 @@ import functools
 import tempfile
 from pathlib import Path
 
-from relay.journal import sqlite, tables
+from relay.journal.sqlite import engine as sqlite
+from relay.journal.tables import versioning
 
 
 def prepare(path: Path) -> str:
@@ -23,6 +24,6 @@ def _content() -> bytes:
         path.touch()
         engine = sqlite.make_engine(path, readonly=False)
         with engine.begin() as connection:
-            tables.upgrade(connection)
+            versioning.upgrade(connection)
         engine.dispose()
         return path.read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from relay.config import Email
-from relay.egress.parcel import Parcel
+from relay.egress.attempt_input import Parcel
 from relay.expressions import View
 from relay.model import Delivery, Event, Headers, Rendered
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relay.errors import RequestRefused
-from relay.memory import BodyMemory
+from relay.process.body_memory import BodyMemory
 from relay.web.body import BodyBudget, Message, read_body
 
 

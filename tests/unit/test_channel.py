@@ -7,7 +7,7 @@ import socket
 
 import uvloop
 
-from relay.web.channel import Channel
+from relay.web.worker_channel import Channel
 
 
 def test_words_to_who_is_gone_are_lost_without_a_fault() -> None:

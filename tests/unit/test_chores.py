@@ -18,13 +18,13 @@ import httpx
 import pytest
 
 from relay.alerts import Alerts, Watch
-from relay.chores import Chores
-from relay.clock import Clock
 from relay.config import load
 from relay.dispatch import Bodies, Courier, Dispatcher
 from relay.egress import Egress
 from relay.journal import Journal, Reader
-from relay.memory import BodyMemory
+from relay.process.body_memory import BodyMemory
+from relay.process.clock import Clock
+from relay.service.housekeeping import Chores
 from relay.telemetry import Notice, Telemetry
 from relay.times import TIMES, Times
 from tests.support.journals import prepare

@@ -8,7 +8,7 @@ from pathlib import Path
 import relay
 
 PACKAGE = Path(relay.__file__).parent
-BUILDERS = {"service.py", "cli", "demo", "journal"}
+BUILDERS = {"service", "cli", "demo", "journal"}
 """The composition root, the command line and its demonstration, and the journal's own house."""
 
 
@@ -34,4 +34,6 @@ def test_only_the_composition_root_and_the_command_line_build_a_journal() -> Non
 
 def test_the_scan_finds_what_it_looks_for() -> None:
     """The service does build one: the scan above is not blind."""
-    assert any(_opens_journal(node) for node in ast.walk(ast.parse((PACKAGE / "service.py").read_text())))
+    assert any(
+        _opens_journal(node) for node in ast.walk(ast.parse((PACKAGE / "service" / "service.py").read_text()))
+    )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from relay.dispatch.bodies import STALE, Bodies, Load
-from relay.memory import MEDIUM, SMALL, BodyMemory
+from relay.process.body_memory import MEDIUM, SMALL, BodyMemory
 from tests.unit.test_dispatch_dispatcher import event_of
 
 LARGE = MEDIUM + 1

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.clock import Clock
 from relay.dispatch.gate import Gate
 from relay.journal import Journal
 from relay.limits import Share
 from relay.model import Delivery, Standing
+from relay.process.clock import Clock
 from tests.support.journals import prepare
 from tests.unit.test_dispatch_dispatcher import Bench, loaded, running, until
 from tests.unit.test_dispatch_gate import NOW, destination

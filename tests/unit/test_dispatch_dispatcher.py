@@ -16,7 +16,6 @@ import httpx
 import pytest
 
 from relay import config
-from relay.clock import Clock
 from relay.config import Configuration
 from relay.dispatch import Bodies, Courier, Dispatcher
 from relay.dispatch.gate import Gate
@@ -24,8 +23,9 @@ from relay.egress import Egress
 from relay.errors import JournalUnavailable
 from relay.journal import Entry, Journal
 from relay.limits import Share
-from relay.memory import BodyMemory
 from relay.model import Decision, Delivery, Event, Outcome, Standing
+from relay.process.body_memory import BodyMemory
+from relay.process.clock import Clock
 from relay.telemetry import Telemetry
 from relay.times import TIMES, Times
 from tests.support.journals import prepare

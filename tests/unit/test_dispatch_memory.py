@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from relay.clock import Clock
 from relay.dispatch import Bodies
 from relay.journal import Journal
-from relay.memory import MEDIUM, BodyMemory
+from relay.process.body_memory import MEDIUM, BodyMemory
+from relay.process.clock import Clock
 from tests.support.journals import prepare
 from tests.unit.test_dispatch_dispatcher import event_of, loaded, ok, running, until
 

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from relay import config
-from relay.clock import Clock
 from relay.config import Configuration
 from relay.journal import Journal
+from relay.process.clock import Clock
 from tests.support.journals import prepare
 from tests.unit.test_dispatch_dispatcher import Bench, Commits, Handler, ok, running, until
 

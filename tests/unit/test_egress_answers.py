@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 
 from relay.egress import Egress, Result
-from relay.egress.connections import ALL_HEADS, FREE_HEAD, LONGEST_HEAD, MOST_FRAMING
-from relay.egress.transport import AiohttpTransport
+from relay.egress.http.connections import ALL_HEADS, FREE_HEAD, LONGEST_HEAD, MOST_FRAMING
+from relay.egress.http.transport import AiohttpTransport
 from relay.limits import Budget, is_failure
 from relay.model import Outcome
 from tests.unit.egress_helpers import OK, Server, attempt, listening, rules, saying

@@ -12,7 +12,7 @@ import pytest
 import respx
 
 from relay.egress import Egress
-from relay.egress.faults import DnsError, TlsError
+from relay.egress.http.errors import DnsError, TlsError
 from relay.model import Outcome
 from tests.unit.egress_helpers import OWN, attempt, rules
 

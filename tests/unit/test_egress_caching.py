@@ -6,8 +6,8 @@ import gc
 import tracemalloc
 
 from relay.egress import Egress
+from relay.egress.attempt_input import Parcel
 from relay.egress.caching import cache_short
-from relay.egress.parcel import Parcel
 from relay.model import Outcome
 from tests.unit.egress_helpers import OK, answering, api, destination, listening, parcel, rules
 

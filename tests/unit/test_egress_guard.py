@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from relay.egress import BlockedAddress, Egress, Guard
-from relay.egress.guard import watch
+from relay.egress.dial.guard import watch
 from relay.model import Outcome
 from tests.unit.egress_helpers import OK, answering, attempt, listening, rules
 

@@ -13,7 +13,7 @@ import pytest
 import yarl
 
 from relay.egress import Egress
-from relay.egress.proxy import Proxies
+from relay.egress.http.proxy import Proxies
 from relay.model import Outcome
 from tests.support.certificates import Authority
 from tests.unit.egress_helpers import (

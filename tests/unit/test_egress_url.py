@@ -7,7 +7,7 @@ import json
 import pytest
 
 from relay.egress import Egress
-from relay.egress.url import fill, with_query
+from relay.egress.http.url import fill, with_query
 from relay.errors import ExpressionError
 from relay.expressions import View, compile_template
 from tests.unit.egress_helpers import api, destination, parcel, rules

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from relay import config
-from relay.config.destinations import HTTP_ONLY
-from relay.config.schema import File
+from relay.config.shape.destinations import HTTP_ONLY
+from relay.config.shape.file import File
 
 jsonschema: Any = importlib.import_module("jsonschema")  # it has no types
 

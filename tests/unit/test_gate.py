@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from starlette.responses import PlainTextResponse
 
-from relay.web.gate import Gate
+from relay.web.operator_access import Gate
 
 TOKEN = "s3cret-0f-the-operators"
 BEARER = ("Authorization", f"Bearer {TOKEN}")

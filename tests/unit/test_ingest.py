@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from relay.clock import Clock
 from relay.config import Configuration
 from relay.ingest import Accepted, Ingest
 from relay.journal import Journal
 from relay.model import Request
+from relay.process.clock import Clock
+from relay.source_verifier import Verifier
 from relay.telemetry import Telemetry
-from relay.verification import Verifier
 from tests.unit.test_dispatch_dispatcher import Bench, loaded, ok, running, until
 
 

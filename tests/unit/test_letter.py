@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.egress.letter import write_letter
-from relay.egress.parcel import Parcel
+from relay.egress.attempt_input import Parcel
+from relay.egress.email.message import write_letter
 from relay.model import Headers, Rendered
 from tests.unit.letters import email_to, parcel_of
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from relay.config import EgressRules, Timeout
-from relay.egress import mail
-from relay.egress.guard import Guard
-from relay.egress.parcel import Parcel
+from relay.egress.attempt_input import Parcel
+from relay.egress.dial.guard import Guard
+from relay.egress.email import attempt as mail
 from relay.egress.result import Result
 from relay.model import Outcome
 from tests.support import free_port

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from relay.dispatch import Bodies
 from relay.errors import RequestRefused
-from relay.memory import MEDIUM, SMALL, BodyMemory, Part
+from relay.process.body_memory import MEDIUM, SMALL, BodyMemory, Part
 from relay.web.body import BodyBudget
 
 LARGE = 20 * 1024 * 1024

@@ -14,7 +14,7 @@ from relay import config
 from relay.config import Settings
 from relay.expressions.parse import form_value, json_value
 from relay.model import Request
-from relay.service import Service
+from relay.service.service import Service
 from relay.telemetry import Telemetry
 from tests.support.journals import prepare
 

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from relay.errors import RequestRefused
-from relay.memory import BodyMemory
+from relay.process.body_memory import BodyMemory
 from relay.web.body import BodyBudget, read_body
 from relay.web.protocol import MAX_PIPELINED, IngressProtocol, ingress_protocol
 

@@ -20,9 +20,9 @@ from urllib.parse import unquote
 import pytest
 
 from relay.config import Celery, Destination, Timeout
-from relay.egress import tasks as tasks_module
+from relay.egress import celery as tasks_module
+from relay.egress.celery import Tasks, keywords_of, require
 from relay.egress.result import Result
-from relay.egress.tasks import Tasks, keywords_of, require
 from relay.errors import ConfigError
 from relay.model import Outcome, Rendered
 from relay.retry import Policy

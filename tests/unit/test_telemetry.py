@@ -16,7 +16,7 @@ import pytest
 
 from relay.model import Attempt, Decision, Delivery, Event, EventState, Outcome, Standing
 from relay.telemetry import Telemetry
-from relay.telemetry.lines import CAPACITY, ROOM, LineWriter
+from relay.telemetry.log_writer import CAPACITY, ROOM, LineWriter
 from relay.telemetry.logs import cut, iso, masked
 
 EVENT = Event(

@@ -10,9 +10,9 @@ from typing import NoReturn
 
 import pytest
 
-from relay.journal.watchdog import Watchdog
+from relay.journal.writer.watchdog import Watchdog
 from relay.telemetry import Telemetry
-from relay.telemetry.lines import LineWriter
+from relay.telemetry.log_writer import LineWriter
 from tests.support.wait import eventually
 from tests.unit.test_dispatch_dispatcher import commits, journal, loaded, ok, running
 

@@ -10,7 +10,7 @@ from prometheus_client import Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from relay.telemetry import Telemetry
-from relay.telemetry.totals import _OF_ALL, LOOKED_UP, Totals, families
+from relay.telemetry.multiprocess import _OF_ALL, LOOKED_UP, Totals, families
 
 
 class Process:

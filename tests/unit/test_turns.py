@@ -6,14 +6,14 @@ import os
 import subprocess
 import sys
 
-from relay.telemetry.turns import make_turns
+from relay.telemetry.stdout_lock import make_turns
 
 _WRITER = """
 import os, sys
-from relay.telemetry import lines
-lines.GOODBYE = 60
+from relay.telemetry import log_writer
+log_writer.GOODBYE = 60
 letter, turns, begun = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-writer = lines.LineWriter(sys.stdout, turns=turns)
+writer = log_writer.LineWriter(sys.stdout, turns=turns)
 for number in range(3_000):
     writer.later(letter * 900)
 os.write(begun, b".")

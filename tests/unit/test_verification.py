@@ -12,13 +12,13 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from relay.clock import Clock
 from relay.config.model import Handshake, PathPattern, Source
 from relay.errors import FetchFailed, RequestRefused
 from relay.expressions import compile_program, compile_template
 from relay.model import Request
+from relay.process.clock import Clock
 from relay.signatures import Answer, Scheme, Verified, build
-from relay.verification import (
+from relay.source_verifier import (
     KEPT_FOR,
     MAX_DOCUMENTS,
     MAX_FETCHES,

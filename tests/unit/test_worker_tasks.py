@@ -11,13 +11,13 @@ import pytest
 
 from relay import config
 from relay.config import Settings
-from relay.service import Service
+from relay.service.service import Service
 from relay.telemetry import Telemetry
-from relay.telemetry.totals import Totals
-from relay.web import crew, worker
-from relay.web.channel import Channel
-from relay.web.crew import Crew
-from relay.web.running import Signals, at_each
+from relay.telemetry.multiprocess import Totals
+from relay.web import worker, worker_pool
+from relay.web.uvicorn_server import Signals, at_each
+from relay.web.worker_channel import Channel
+from relay.web.worker_pool import Crew
 
 FILE = """\
 sources: {in: {verify: none}}
@@ -79,7 +79,7 @@ async def test_a_parent_asks_its_workers_after_one_that_it_could_not_look_at(
     process = await asyncio.create_subprocess_exec("sleep", "60")
     parent = Crew(settings=Settings(workers=2), watch=False, turns=0, telemetry=telemetry, totals=Totals())
     bad, good = (
-        crew._Worker(
+        worker_pool._Worker(
             number=number, serial=number, patience=30.0, process=process, channel=channel, ready=True
         )
         for number in (1, 2)

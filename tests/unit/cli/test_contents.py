@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli.contents import Contents, body_json
-from relay.cli.sent import Requests
-from relay.cli.timeline import Journey, journey_json, lines
+from relay.cli.output.contents import Contents, body_json
+from relay.cli.output.sent import Requests
+from relay.cli.output.timeline import Journey, journey_json, lines
 from relay.model import Delivery, Event, EventState, Rendered
 
 NOW = 1_800_000_000.0

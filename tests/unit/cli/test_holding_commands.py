@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from relay.cli import replays
+from relay import replays
 from relay.cli.app import app
-from relay.clock import Clock
 from relay.journal import Entry, Journal
 from relay.model import Delivery, Event
+from relay.process.clock import Clock
 from tests.support.journals import prepare
 
 CONFIG = """\

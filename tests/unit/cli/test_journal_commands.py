@@ -19,9 +19,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from relay.cli.app import app
-from relay.clock import Clock
 from relay.journal import Entry, Journal, Settlement
 from relay.model import Attempt, Delivery, DeliveryState, Event, EventState, Outcome
+from relay.process.clock import Clock
 from tests.support.journals import prepare
 
 CONFIG = """\

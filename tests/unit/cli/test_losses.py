@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from relay.cli.app import app
-from relay.clock import Clock
 from relay.journal import Journal, Loss
+from relay.process.clock import Clock
 from tests.support.journals import prepare
 
 Run = Callable[..., Result]

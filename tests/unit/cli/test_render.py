@@ -10,20 +10,20 @@ import sys
 
 import pytest
 
-from relay.cli.render import Column, Line, document, table, timeline
+from relay.cli.output.render import Column, Line, document, table, timeline
 
 COLUMNS = (Column("NAME"), Column("COUNT", right=True), Column("STATE", styled=True))
 ROWS = [("[bold]x[/bold]\x1b[2J", "1,000", "dead"), ("y", "2", "delivered")]
 
 ON_A_TERMINAL = """
-from relay.cli.render import Column, Line, table, timeline
+from relay.cli.output.render import Column, Line, table, timeline
 table([Column("NAME"), Column("STATE", styled=True)], [("[bold]x[/bold]\\x1b[2J", "dead")])
 timeline([Line("[red]no markup[/red] " + "long " * 30, depth=2, style="bold")])
 """
 
 
 IN_A_NARROW_ONE = """
-from relay.cli.render import Column, table
+from relay.cli.output.render import Column, table
 columns = (Column("DELIVERY"), Column("DESTINATION"), Column("LAST"), Column("ERROR", wraps=True))
 table(columns, [("dlv_" + "0" * 32, "billing", "http_status 503", "all went wrong " * 9)])
 columns = (Column("CREATED"), Column("EVENT"), Column("STATE", styled=True), Column("SIZE", right=True))
@@ -82,7 +82,7 @@ def test_on_a_terminal_there_is_colour_of_our_own_only() -> None:
 def test_prose_that_has_no_room_in_a_table_stands_below_it() -> None:
     """By the name of its row: the table itself then fits the terminal."""
     program = """
-from relay.cli.render import Column, table
+from relay.cli.output.render import Column, table
 columns = (Column("COUNT", right=True), Column("NAME"), Column("LONG " * 5), Column("ERROR", wraps=True))
 table(columns, [("1", "billing", "x", "all went wrong"), ("2", "chat", "y", "")])
 """

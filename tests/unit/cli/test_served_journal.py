@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 
 from relay.cli import taken
 from relay.cli.app import app
-from relay.clock import Clock
 from relay.journal import Entry, Journal, Reader
 from relay.model import Delivery
+from relay.process.clock import Clock
 from tests.journal.making import by_hand, make_delivery, make_event, make_settlement
 from tests.support.journals import prepare
 

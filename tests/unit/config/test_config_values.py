@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from relay.config import PathPattern
-from relay.config.addresses import header_value, media_type, network, url
-from relay.config.nodes import Interpolated
-from relay.config.values import Wrong, duration, size, statuses
+from relay.config.shape.addresses import header_value, media_type, network, url
+from relay.config.shape.scalars import Wrong, duration, size, statuses
+from relay.config.yaml.nodes import Interpolated
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from relay.model import Headers
-from relay.signatures import paypal, sns
-from relay.signatures.paypal import PayPal
 from relay.signatures.scheme import Outgoing
-from relay.signatures.sns import Sns
-from relay.signatures.units import ISO
+from relay.signatures.schemes import paypal, sns
+from relay.signatures.schemes.paypal import PayPal
+from relay.signatures.schemes.sns import Sns
+from relay.signatures.timestamps import ISO
 
 SNS_URL = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0123456789abcdef.pem"
 PAYPAL_URL = "https://api.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-a5cafa77"

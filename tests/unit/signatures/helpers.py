@@ -13,8 +13,8 @@ from relay import signatures
 from relay.errors import SignatureError
 from relay.model import Headers, Request
 from relay.signatures import Scheme
-from relay.signatures.paypal import PayPal
-from relay.signatures.sns import Sns
+from relay.signatures.schemes.paypal import PayPal
+from relay.signatures.schemes.sns import Sns
 from tests.unit.signatures.authority import CERTIFICATES, SigningPayPal, SigningSns, ec_pem, ed25519_pem
 
 NOW = 1_700_000_000.0

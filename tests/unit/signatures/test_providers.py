@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from relay.errors import SignatureError, UsageError
 from relay.model import Headers, Request
 from relay.signatures import Scheme
-from relay.signatures.family import hmac_scheme
-from relay.signatures.providers import KNOWN
-from relay.signatures.rows import Row, Signed
-from relay.signatures.units import SECONDS
+from relay.signatures.mac.row import Row, Signed
+from relay.signatures.mac.scheme import hmac_scheme
+from relay.signatures.providers.table import KNOWN
+from relay.signatures.timestamps import SECONDS
 from tests.unit.signatures.authority import RSA, ec_pem, ed25519_pem, pem
 from tests.unit.signatures.helpers import NOW, URL, parser, request, signed, swapped, verdict, without
 from tests.unit.signatures.provider_vectors import VECTORS

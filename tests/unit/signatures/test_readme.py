@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from relay.signatures import KINDS
-from relay.signatures.providers import KNOWN
+from relay.signatures.providers.table import KNOWN
 from tests.unit.signatures.provider_vectors import VECTORS
 
 ROOT = Path(__file__).parents[3]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from relay import signatures
 from relay.errors import UsageError
 from relay.model import Request
-from relay.signatures.providers import KNOWN
+from relay.signatures.providers.table import KNOWN
 from tests.unit.signatures.helpers import (
     EXAMPLES,
     IN_BODY,

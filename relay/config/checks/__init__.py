@@ -1,0 +1,1 @@
+"""What is checked after the shape."""

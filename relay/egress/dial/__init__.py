@@ -1,0 +1,1 @@
+"""Connections that the rules on addresses allow."""

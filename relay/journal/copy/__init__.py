@@ -1,0 +1,1 @@
+"""Moving a journal from SQLite to PostgreSQL."""

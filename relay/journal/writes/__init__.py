@@ -1,0 +1,1 @@
+"""What changes rows, each within a transaction of the writer."""

@@ -1,0 +1,1 @@
+"""The service: its parts, their start and end, and its work beside the deliveries."""

@@ -1,0 +1,1 @@
+"""Signatures by a secret that both sides know: one table of rows."""

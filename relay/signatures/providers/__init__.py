@@ -1,0 +1,1 @@
+"""The providers that are rows of a table."""

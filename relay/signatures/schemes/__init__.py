@@ -1,0 +1,1 @@
+"""The schemes that are more than a row."""

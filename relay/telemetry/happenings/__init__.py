@@ -1,0 +1,1 @@
+"""What happens, by what it happens to."""
