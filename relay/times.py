@@ -10,6 +10,7 @@ from typing import Final
 class Times:
     """All in seconds. Every process on a journal must go by the same, so tests alone change them.
 
+    tick            between two looks of a writer that has nothing to write, at its row or its file
     renew_row       between two renewals of a node's row on PostgreSQL
     row_stale       without a renewal, a node starts no attempt, and must watch the others anew
     row_divides     without a renewal, a node takes no part of the limits: it has begun nothing for a while
@@ -28,6 +29,7 @@ class Times:
     worker_silent   without an answer, a worker is hung, and is killed
     """
 
+    tick: float = 1.0
     renew_row: float = 10.0
     row_stale: float = 20.0
     row_divides: float = 25.0
@@ -46,6 +48,8 @@ class Times:
     worker_silent: float = 30.0
 
     def __post_init__(self) -> None:
+        if self.renew_row + self.tick >= self.row_stale or self.file_absent < 4 * self.tick:
+            raise ValueError("a node looks at its row and its file well before others take it for dead")
         if not 2 * self.renew_row <= self.row_stale < self.row_divides < self.row_silent:
             raise ValueError("a row is renewed twice before it is stale, and stale before the node is gone")
         if not self.poll < self.look_stale < self.look_stale + self.clocks_drift <= self.row_divides:

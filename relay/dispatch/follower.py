@@ -70,12 +70,19 @@ class Follower:
             await self._journal.note_change(look.change)
 
     async def follow_forever(self) -> None:
-        """Look every second, until cancelled: also while this process drains, since it still attempts."""
+        """Look every `poll` seconds, until cancelled: also in the drain, since there still are attempts.
+
+        The time of a look counts, so that on a slow journal a change is not taken later than it must be.
+        """
+        pause = self._times.poll
         while True:
-            await asyncio.sleep(self._times.poll)
+            await asyncio.sleep(pause)
+            began = self._clock.now()
             try:
                 await self.look(tell=True)
             except JournalUnavailable:
                 continue
             except Exception as error:  # noqa: BLE001 - as long as the process lives it must look
                 self._telemetry.internal_error(where="follow", error=error)
+            finally:
+                pause = max(self._times.poll / 10, self._times.poll - (self._clock.now() - began))

@@ -70,6 +70,7 @@ class Journal(Destinations):
         hooks: Hooks | None,
         died: Callable[[], None] | None,
         append_timeout: float,
+        tick: float,
     ) -> None:
         self._engine = engine
         self._node = node
@@ -86,6 +87,7 @@ class Journal(Destinations):
             witness=Witness(engine, hooks=hooks, serves=serves),
             died=died,
             patience=append_timeout,
+            tick=tick,
         )
 
     @classmethod
@@ -123,6 +125,7 @@ class Journal(Destinations):
                 hooks=hooks,
                 died=died,
                 append_timeout=append_timeout,
+                tick=times.tick,
             )
             journal._writer.tally.backlog = engine.write(pending_by_destination)
             engine.write(partial(_begin, engine=engine, lease=lease, clock=clock))

@@ -100,7 +100,7 @@ async def test_a_node_that_is_gone_with_its_file_is_dead_in_a_while(engine: str)
     """As in a journal that was restored without the files beside it."""
     entry = make_entry("billing", owner="gone")
     rescued: list[Rescued] = []
-    with opened(engine, times=replace(TIMES, file_absent=0.5)) as journal:
+    with opened(engine, times=replace(TIMES, tick=0.1, file_absent=0.5)) as journal:
         await journal.append(entry)
         await journal._do(lambda tx: nodes.register(tx.connection, node="gone", now=NOW))
         assert await journal.rescue() == []

@@ -17,9 +17,6 @@ from relay.journal.writes.tx import Tx
 from relay.process.clock import uptime
 from relay.times import Times
 
-_LOOK_EVERY = 1.0
-"""Seconds between two looks at this node's own file."""
-
 
 class FileLease:
     """A node's file, locked from now to its end; nothing of it is renewed, the kernel knows.
@@ -31,7 +28,7 @@ class FileLease:
     slot = 0
 
     def __init__(self, path: Path, node: str | None, times: Times) -> None:
-        self._file_absent = times.file_absent
+        self._times = times
         self._path = path
         self._node = node
         self._life = None if node is None else Life(life_path(path, node))
@@ -51,7 +48,7 @@ class FileLease:
 
     def is_due(self, now: float) -> bool:  # noqa: ARG002 - see Lease
         """Whether the file is at its path no more; looks once a second."""
-        if self._life is not None and time.monotonic() - self._looked_at >= _LOOK_EVERY:
+        if self._life is not None and time.monotonic() - self._looked_at >= self._times.tick:
             self._looked_at = time.monotonic()
             self._lost = self._lost or self._life.is_lost()
         return self._lost
@@ -99,7 +96,7 @@ class FileLease:
             self._absent.pop(other, None)
             return found
         since = self._absent.setdefault(other, time.monotonic())
-        return other in known and time.monotonic() - since < self._file_absent
+        return other in known and time.monotonic() - since < self._times.file_absent
 
     def bury(self, nodes: Collection[str]) -> None:
         """Remove the files of dead nodes."""

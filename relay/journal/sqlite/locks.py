@@ -152,9 +152,11 @@ class FileLock:
             self._next.unlock()
 
     def _wait_for(self, lock: _LockFile, began: float) -> None:
+        named_at = NAMED_AFTER
         while not lock.try_lock():
             waited = time.monotonic() - began
-            if NAMED_AFTER <= waited < self._patience:
+            if named_at <= waited < self._patience:
+                named_at = waited + NAMED_AFTER / 4  # the look reads a file of the kernel's
                 self._name(lock.holder(), waited)
             if waited >= self._patience:
                 raise LockTimeout(f"{self._path} is held for over {self._patience:g} s by {lock.holder()}")

@@ -36,7 +36,6 @@ from relay.process.clock import Clock
 
 _MOST_JOBS = 256
 _MOST_BYTES = 16 * 1024 * 1024
-_TICK = 1.0
 _GRACE = 0.5
 """Seconds that an append whose time is up, but which is being written just now, waits for the truth."""
 
@@ -60,7 +59,9 @@ class Writer:
         witness: Witness,
         died: Callable[[], None] | None,
         patience: float,
+        tick: float,
     ) -> None:
+        self._tick = tick
         self._engine = engine
         self._lease = lease
         self._statements = Statements.of(engine.dialect)
@@ -214,9 +215,9 @@ class Writer:
         self._availability.report()
 
     def _take(self, jobs: list[Job]) -> None:
-        """Take the next batch; nothing after a second without work."""
+        """Take the next batch; nothing after `tick` seconds without work."""
         size = 0
-        pause = 0.0 if self._stopping else _TICK
+        pause = 0.0 if self._stopping else self._tick
         try:
             job = self._queue.get(timeout=pause)
             while True:
@@ -383,7 +384,7 @@ class Writer:
         if fault is Fault.OURS:
             self._report(error)
         self._availability.failure = f"the journal cannot be written: {words_of(error)}"
-        self._probe_at = time.monotonic() + _TICK
+        self._probe_at = time.monotonic() + self._tick
         if fault is not Fault.BUSY:
             self._engine.discard()
 
