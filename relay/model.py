@@ -140,7 +140,7 @@ class Delivery:
 
     attempts     attempts begun, which is also the number of the latest one
     finished     attempts that count towards `max_attempts` since the age was last set
-    age_from     when `max_age` began to count, by its destination's own time (`Standing.time`)
+    age_from     when `max_age` began to count, in its destination's clock (`Standing.time`)
     due_at       when it may be tried next; None unless pending
     owner        the node that holds it now; None while it waits
     fence        grows with each claim; a settle must carry the one it was claimed under
@@ -237,7 +237,7 @@ class Standing:
     version: int = 0
 
     def time(self, now: float) -> float:
-        """The destination's own time, which stands still while it is paused: ages go by it."""
+        """The time of the destination's clock, which stops while it is paused: ages go by it."""
         return (now if self.paused_at is None else self.paused_at) - self.paused_for
 
 

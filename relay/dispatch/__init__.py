@@ -1,7 +1,7 @@
 """Delivering what the journal holds: who is tried when, and one attempt at a time."""
 
-from relay.dispatch.attempt_runner import Courier
+from relay.dispatch.attempt_runner import AttemptRunner
 from relay.dispatch.bodies import Bodies
 from relay.dispatch.dispatcher import Dispatcher
 
-__all__ = ["Bodies", "Courier", "Dispatcher"]
+__all__ = ["AttemptRunner", "Bodies", "Dispatcher"]

@@ -9,7 +9,7 @@ from functools import partial
 
 from relay.config import Configuration, Destination, Source
 from relay.dispatch.gate import Gate
-from relay.egress import Egress, Parcel, Result
+from relay.egress import AttemptInput, Egress, Result
 from relay.errors import ExpressionError, JournalUnavailable, RelayError
 from relay.expressions import View
 from relay.journal import Journal, Settlement
@@ -54,7 +54,7 @@ class Tried:
         return replace(self, verdict=replace(self.verdict, due_at=now))
 
 
-class Courier:
+class AttemptRunner:
     """Carries deliveries out, one attempt a call; knows the routes for their transforms."""
 
     def __init__(
@@ -75,7 +75,7 @@ class Courier:
         self._rng = rng
 
     def replace(self, configuration: Configuration) -> None:
-        """Take another configuration; attempts under way end by the one that they began with."""
+        """Take another configuration; attempts in flight keep the configuration that they started with."""
         self._sources: Mapping[str, Source] = configuration.sources
         self._routes: Mapping[tuple[str, str], Route] = {
             (source, route.name): route for source, routes in configuration.routes.items() for route in routes
@@ -162,14 +162,14 @@ class Courier:
         self, event: Event, delivery: Delivery, destination: Destination, rendered: Rendered | None
     ) -> Result:
         source = self._sources.get(event.source)
-        parcel = Parcel(
+        attempt_input = AttemptInput(
             event=event,
             delivery=delivery,
             rendered=rendered,
             secret_headers=frozenset() if source is None else source.scheme.secret_headers,
             view=partial(self._view, event),
         )
-        return await self._egress.send(parcel, destination)
+        return await self._egress.send(attempt_input, destination)
 
     async def settle(self, event: Event, delivery: Delivery, tried: Tried) -> tuple[float | None, bool]:
         """Write down how it went and what follows.

@@ -18,8 +18,8 @@ from relay.process.clock import Clock
 from relay.telemetry import Telemetry
 from relay.times import Times
 
-_BURY_BATCH = 500
-_BURY_BATCHES = 10
+_EXPIRE_BATCH = 500
+_EXPIRE_BATCHES = 10
 
 
 class Standings:
@@ -31,7 +31,7 @@ class Standings:
         self._telemetry = telemetry
         self._clock = clock
         self._known: Mapping[str, Standing] = {}
-        self._bury_at: dict[str, float] = {}
+        self._expire_at: dict[str, float] = {}
 
     def of(self, name: str) -> Standing:
         """The standing of any destination, in the configuration or not."""
@@ -83,23 +83,24 @@ class Standings:
             await self._change(gate, self._journal.close_breaker(name, opened_at=opening))
 
     async def tend(self, gate: Gate) -> None:
-        """Close a breaker that the file no longer has; bury what is too old behind one that stays open."""
+        """Close a breaker that the file no longer has; expire what is too old behind one that stays open."""
         if gate.standing.opened_at is not None and gate.breaker.policy is None:
             await self._change(gate, self._journal.close_breaker(gate.destination.name))
-        await self._bury(gate)
+        await self._expire(gate)
 
-    async def _bury(self, gate: Gate) -> None:
+    async def _expire(self, gate: Gate) -> None:
         name, now = gate.destination.name, self._clock.now()
         standing = gate.standing
-        if standing.opened_at is None or standing.paused_at is not None or now < self._bury_at.get(name, 0.0):
+        is_due = now >= self._expire_at.get(name, 0.0)
+        if standing.opened_at is None or standing.paused_at is not None or not is_due:
             return
         before = standing.time(now) - gate.destination.retry.max_age
-        for _ in range(_BURY_BATCHES):
-            dead = await self._journal.expire(name, before=before, limit=_BURY_BATCH)
+        for _ in range(_EXPIRE_BATCHES):
+            dead = await self._journal.expire(name, before=before, limit=_EXPIRE_BATCH)
             for delivery in dead:
                 self._telemetry.delivery_dead(event=None, delivery=delivery, attempt=None, reason="expired")
-            if len(dead) < _BURY_BATCH:
-                self._bury_at[name] = now + self._expire_every
+            if len(dead) < _EXPIRE_BATCH:
+                self._expire_at[name] = now + self._expire_every
                 return
 
     async def _change(

@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from functools import partial
 
 from relay.config import Configuration, Destination
-from relay.dispatch.attempt_runner import Courier, TransformMissing, Tried
+from relay.dispatch.attempt_runner import AttemptRunner, TransformMissing, Tried
 from relay.dispatch.bodies import Bodies, copies_of
 from relay.dispatch.claimer import Claimer
 from relay.dispatch.destination_states import Standings
@@ -40,14 +40,14 @@ class Dispatcher:
         self,
         destinations: Iterable[Destination],
         *,
-        courier: Courier,
+        attempt_runner: AttemptRunner,
         journal: Journal,
         telemetry: Telemetry,
         clock: Clock,
         bodies: Bodies,
         times: Times = TIMES,
     ) -> None:
-        self._courier = courier
+        self._attempt_runner = attempt_runner
         self._journal = journal
         self._telemetry = telemetry
         self._clock = clock
@@ -154,7 +154,7 @@ class Dispatcher:
         self._spawn(self._follower.follow_forever())
 
     def replace(self, configuration: Configuration) -> None:
-        """Take other destinations at once; what is under way ends by the one that it began with."""
+        """Take other destinations at once; work in flight keeps the configuration that it started with."""
         for name, gate in self._gates.items():
             if name not in configuration.destinations:
                 gate.retire()
@@ -250,7 +250,7 @@ class Dispatcher:
         may_begin = partial(self._may_begin, gate, delivery.id, born=born)
         tried: Tried | None = None
         try:
-            tried = await self._courier.attempt(event, delivery, gate, may_begin)
+            tried = await self._attempt_runner.attempt(event, delivery, gate, may_begin)
         finally:
             if tried is None:
                 gate.leave()
@@ -263,7 +263,7 @@ class Dispatcher:
         if gate.affects_state(delivery.id, tried.result.outcome):
             await self._note(gate, delivery, tried)
             tried = tried.after(gate.standing, self._clock.now())
-        return await self._courier.settle(event, delivery, tried)
+        return await self._attempt_runner.settle(event, delivery, tried)
 
     def _may_begin(self, gate: Gate, delivery_id: str, *, born: bool) -> bool:
         """Whether nothing speaks against an attempt: neither the gate nor what it may not know.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self, assert_never
 import httpx
 
 from relay.config.model import Celery, Destination, EgressRules, Email, Http, Success, Timeout
-from relay.egress.attempt_input import Parcel
+from relay.egress.attempt_input import AttemptInput
 from relay.egress.dial.guard import Guard
 from relay.egress.http.errors import BlockedError, DnsError, TlsError
 from relay.egress.http.exchange import Answer, exchange, read
@@ -93,15 +93,15 @@ class Egress:
             self._tasks.close()
             self._tasks = None
 
-    async def send(self, parcel: Parcel, destination: Destination) -> Result:
+    async def send(self, attempt_input: AttemptInput, destination: Destination) -> Result:
         """Make one attempt and return how it went; raises ExpressionError of a hole in the URL, no more."""
         match destination.target:
             case Http() as http:
-                return await self._request(http, parcel, destination.timeout)
+                return await self._request(http, attempt_input, destination.timeout)
             case Email() as email:
-                return await self._mail(email, parcel, destination.timeout)
+                return await self._mail(email, attempt_input, destination.timeout)
             case Celery() as celery:
-                return await self._task(celery, parcel, destination.timeout)
+                return await self._task(celery, attempt_input, destination.timeout)
             case _:
                 assert_never(destination.target)
 
@@ -141,35 +141,35 @@ class Egress:
             raise FetchFailed(f"{host}: more than {limit:,} bytes")
         return body
 
-    async def _mail(self, email: Email, parcel: Parcel, timeout: Timeout) -> Result:  # noqa: ASYNC109 - a value
+    async def _mail(self, email: Email, attempt_input: AttemptInput, timeout: Timeout) -> Result:  # noqa: ASYNC109 - a value
         from relay.egress.email import attempt as mail  # noqa: PLC0415 - few send mail, and its library costs memory
 
-        return await mail.send(email, parcel, timeout=timeout, guard=self._guard)
+        return await mail.send(email, attempt_input, timeout=timeout, guard=self._guard)
 
-    async def _task(self, celery: Celery, parcel: Parcel, timeout: Timeout) -> Result:  # noqa: ASYNC109 - a value
+    async def _task(self, celery: Celery, attempt_input: AttemptInput, timeout: Timeout) -> Result:  # noqa: ASYNC109 - a value
         if self._tasks is None:
             from relay.egress.celery import Tasks  # noqa: PLC0415 - few have it, and it costs 30 MB
 
             self._tasks = Tasks()
-        return await self._tasks.send(celery, parcel, timeout=timeout)
+        return await self._tasks.send(celery, attempt_input, timeout=timeout)
 
-    async def _request(self, http: Http, parcel: Parcel, timeout: Timeout) -> Result:  # noqa: ASYNC109 - a value
+    async def _request(self, http: Http, attempt_input: AttemptInput, timeout: Timeout) -> Result:  # noqa: ASYNC109 - a value
         """Send one request. Status and headers decide once they are in; the body is best effort."""
         answer = Answer()
         fault: _Fault | None = None
         headers, note = outbound_headers(
-            parcel.event,
-            parcel.delivery,
+            attempt_input.event,
+            attempt_input.delivery,
             extra=http.headers,
-            rendered=parcel.rendered,
-            secret_headers=parcel.secret_headers,
+            rendered=attempt_input.rendered,
+            secret_headers=attempt_input.secret_headers,
         )
         try:
             async with asyncio.timeout(timeout.total):
                 plan = self._plans.get(id(http))
                 if plan is None:
                     plan = self._plans[id(http)] = Plan.of(http, timeout)
-                await exchange(self._transport, plan.request(parcel, headers), plan.auth, answer)
+                await exchange(self._transport, plan.request(attempt_input, headers), plan.auth, answer)
         except TimeoutError:
             fault = _Fault(Outcome.TIMEOUT, f"not finished within {timeout.total:g} s")
         except ExpressionError:

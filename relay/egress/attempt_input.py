@@ -10,7 +10,7 @@ from relay.model import Delivery, Event, Rendered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
+class AttemptInput:
     """One event on its way in one delivery.
 
     rendered        the transformed request, where the route has a transform

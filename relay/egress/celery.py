@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from relay.config.model import Celery, Destination, Timeout
-from relay.egress.attempt_input import Parcel
+from relay.egress.attempt_input import AttemptInput
 from relay.egress.result import Result
 from relay.egress.words import escape
 from relay.errors import ConfigError
@@ -64,7 +64,7 @@ class Tasks:
     def __init__(self) -> None:
         self._publishers: dict[str, _Publisher] = {}
 
-    async def send(self, celery: Celery, parcel: Parcel, *, timeout: Timeout) -> Result:  # noqa: ASYNC109 - a value
+    async def send(self, celery: Celery, attempt_input: AttemptInput, *, timeout: Timeout) -> Result:  # noqa: ASYNC109 - a value
         """Publish one task and return how it went; raises nothing but `CancelledError`.
 
         The delivery's id is the task's id. What is not published within the deadline may be published
@@ -75,7 +75,7 @@ class Tasks:
             publisher = self._publishers[celery.broker] = _Publisher(celery.broker)
         try:
             async with asyncio.timeout(timeout.total):
-                await publisher.publish(celery, parcel)
+                await publisher.publish(celery, attempt_input)
         except TimeoutError as error:
             words = str(error) or f"not finished within {timeout.total:g} s"
             return Result(outcome=Outcome.TIMEOUT, error=f"broker: {words}")
@@ -99,23 +99,23 @@ class _Publisher:
         self._app: Any = None
         self._connection: Any = None
 
-    async def publish(self, celery: Celery, parcel: Parcel) -> None:
+    async def publish(self, celery: Celery, attempt_input: AttemptInput) -> None:
         """Publish one task; what was not begun when the caller gives up is not published."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._publish, celery, parcel)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._publish, celery, attempt_input)
 
     def close(self) -> None:
         """Let the thread end with what it has, and then close the connection."""
         self._thread.submit(self._disconnect)
         self._thread.shutdown(wait=False)
 
-    def _publish(self, celery: Celery, parcel: Parcel) -> None:
-        keywords = keywords_of(celery, parcel)
+    def _publish(self, celery: Celery, attempt_input: AttemptInput) -> None:
+        keywords = keywords_of(celery, attempt_input)
         try:
             self._connect()
             self._app.send_task(
                 celery.task,
                 kwargs=keywords,
-                task_id=parcel.delivery.id,
+                task_id=attempt_input.delivery.id,
                 queue=celery.queue,
                 producer=self._app.amqp.Producer(self._connection, auto_declare=False),
                 retry=False,  # trying again is Relay's own
@@ -144,11 +144,11 @@ class _Publisher:
                 connection.release()
 
 
-def keywords_of(celery: Celery, parcel: Parcel) -> dict[str, object]:
+def keywords_of(celery: Celery, attempt_input: AttemptInput) -> dict[str, object]:
     """The task's keywords; UnicodeDecodeError where the body is to be text and is none."""
-    event, delivery, rendered = parcel.event, parcel.delivery, parcel.rendered
+    event, delivery, rendered = attempt_input.event, attempt_input.delivery, attempt_input.rendered
     headers = event.headers if rendered is None else rendered.headers
-    body = parcel.body
+    body = attempt_input.body
     return {
         "event": {
             "id": event.id,
@@ -160,7 +160,7 @@ def keywords_of(celery: Celery, parcel: Parcel) -> dict[str, object]:
             "headers": {
                 name.decode("latin-1"): value.decode("utf-8", "replace")
                 for name, value in reversed(headers)
-                if name not in parcel.secret_headers
+                if name not in attempt_input.secret_headers
             },
         },
         "body": base64.b64encode(body).decode() if celery.encoding == "base64" else body.decode(),

@@ -129,7 +129,7 @@ class Journal(Destinations):
             )
             journal._writer.tally.backlog = engine.write(pending_by_destination)
             engine.write(partial(_begin, engine=engine, lease=lease, clock=clock))
-            lease.kept()
+            lease.renewal_committed()
             journal._writer.look_first()
         except BaseException:
             if lease is not None:
@@ -152,7 +152,7 @@ class Journal(Destinations):
     @property
     def available(self) -> bool:
         """Whether events are taken now."""
-        return self._writer.trouble is None and self._writer.is_alive
+        return self._writer.unavailable_reason is None and self._writer.is_alive
 
     @property
     def locks(self) -> Sequence[Path]:
@@ -185,8 +185,8 @@ class Journal(Destinations):
         Raises JournalUnavailable when it cannot be done now or in time, RowRefused when the engine
         refuses this row. Deliveries whose `owner` is set (with `fence=1, attempts=1`) are born owned.
         """
-        if self._writer.trouble is not None:
-            raise JournalUnavailable(self._writer.trouble)
+        if self._writer.unavailable_reason is not None:
+            raise JournalUnavailable(self._writer.unavailable_reason)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Receipt] = loop.create_future()
         job = self._writer.submit(entry, future, keep=False)
@@ -327,9 +327,9 @@ class Journal(Destinations):
         return done
 
     async def expire(self, name: str, *, before: float, limit: int = BATCH) -> list[Delivery]:
-        """End as expired what waits for a destination and whose age began before then, by its own time.
+        """Expire deliveries whose age began before `before`, in the destination's clock, oldest first.
 
-        At most `limit`, the oldest first. In a lane that holds only the head can expire.
+        At most `limit`. In a lane that holds only the head can expire.
         """
         return await self._do(partial(operate.expire, name=name, before=before, limit=limit))
 

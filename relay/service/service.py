@@ -14,7 +14,7 @@ from uuid_utils import uuid7
 
 from relay.alerts import Alerts, Watch
 from relay.config import Configuration, Settings
-from relay.dispatch import Bodies, Courier, Dispatcher
+from relay.dispatch import AttemptRunner, Bodies, Dispatcher
 from relay.egress import Egress
 from relay.errors import JournalUnavailable
 from relay.ingest import Ingest
@@ -27,7 +27,7 @@ from relay.service.reload import FOLLOW_EVERY, Reloader
 from relay.source_verifier import Verifier
 from relay.telemetry import Telemetry
 
-LAST_WORDS = 1.0
+CLOSE_TIMEOUT = 1.0
 """Seconds for the last alerts at the end, and again for the journal to close; it may take no writes."""
 
 REFRESH_WITHIN = 4.0
@@ -57,7 +57,7 @@ class Service:
         self.verifier: Verifier
         self.reloader: Reloader
         self._egress: Egress
-        self._courier: Courier
+        self._attempt_runner: AttemptRunner
         self._alerts: Alerts
         self._watch: Watch
         self._reader: Reader
@@ -107,7 +107,7 @@ class Service:
         configuration, telemetry = self.configuration, self.telemetry
         self._egress = Egress(configuration.egress)
         self.verifier = Verifier(self._egress.fetch, self.clock)
-        self._courier = Courier(
+        self._attempt_runner = AttemptRunner(
             configuration=configuration,
             journal=self.journal,
             egress=self._egress,
@@ -117,7 +117,7 @@ class Service:
         )
         self.dispatcher = Dispatcher(
             configuration.destinations.values(),
-            courier=self._courier,
+            attempt_runner=self._attempt_runner,
             journal=self.journal,
             telemetry=telemetry,
             clock=self.clock,
@@ -178,11 +178,11 @@ class Service:
     def apply(self, configuration: Configuration) -> None:
         """Let another configuration take over, between two events: nothing here waits or fails.
 
-        What is under way ends by the one that it began with; no connection is dropped.
+        Work in flight keeps the configuration that it started with; no connection is dropped.
         """
         self.configuration = configuration
         self._egress.replace(configuration.egress)
-        self._courier.replace(configuration)
+        self._attempt_runner.replace(configuration)
         self.dispatcher.replace(configuration)
         self.ingest.replace(configuration)
         self._alerts.replace(configuration)
@@ -203,14 +203,14 @@ class Service:
         await self._chores.stop()
         self._released = await self.dispatcher.drain(grace)
         with contextlib.suppress(JournalUnavailable, TimeoutError):
-            async with asyncio.timeout(LAST_WORDS):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._alerts.flush()
 
     async def close(self) -> None:
         """Close connections and the journal; nothing may be under way any more."""
         await self._egress.__aexit__(None, None, None)
         await asyncio.to_thread(self._reader.close)
-        await _within(LAST_WORDS, self.journal.close)
+        await _within(CLOSE_TIMEOUT, self.journal.close)
         self.telemetry.service_stopped(released=self._released)
 
     async def refresh_metrics(self) -> None:

@@ -20,7 +20,7 @@ CAPACITY = 50_000
 ROOM = 20 * 1024 * 1024
 """Characters of such lines: some hold what senders wrote, and are many times as long as most."""
 
-GOODBYE = 2.0
+FLUSH_TIMEOUT = 2.0
 """Seconds that `close` waits for a stream that does not take the last lines."""
 
 
@@ -76,7 +76,7 @@ class LineWriter:
         self._urgent.set()
         self._waiting.set()
         if threading.current_thread() is not self._thread:
-            self._thread.join(GOODBYE)
+            self._thread.join(FLUSH_TIMEOUT)
         atexit.unregister(self.close)
 
     def _run(self) -> None:

@@ -76,7 +76,7 @@ class Totals:
             self._looked = {}
             _add(self._looked, [one for one in found if one[0] in LOOKED_UP])
 
-    def bury(self, process: int) -> None:
+    def forget(self, process: int) -> None:
         """Keep the counts of a process that is gone."""
         found = self._living.pop(process, ())
         _add(self._past, [one for one in found if _outlives(one[0], one[2])])

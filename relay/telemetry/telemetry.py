@@ -7,11 +7,11 @@ from typing import Literal, Self, TextIO
 from relay.telemetry.happenings.deliveries import Deliveries
 from relay.telemetry.happenings.destinations import Destinations
 from relay.telemetry.happenings.events import Events
-from relay.telemetry.happenings.service import Life
+from relay.telemetry.happenings.service import ServiceEvents
 from relay.telemetry.logs import configure
 
 
-class Telemetry(Events, Deliveries, Destinations, Life):
+class Telemetry(Events, Deliveries, Destinations, ServiceEvents):
     """Tells operators what happens.
 
     `unavailable`, `recovered` and `committed` may be called from any thread, as the journal does;

@@ -18,7 +18,7 @@ from relay.telemetry.stdout_lock import make_turns
 from relay.web import operator
 from relay.web.sockets import addresses, listen_private, reserve_public
 from relay.web.uvicorn_server import Signals, at_each, make_server, serve_until
-from relay.web.worker_pool import Crew
+from relay.web.worker_pool import WorkerPool
 
 
 def supervise(settings: Settings, *, watch: bool = False) -> int:
@@ -39,14 +39,14 @@ def supervise(settings: Settings, *, watch: bool = False) -> int:
                 version=__version__, pid=os.getpid(), workers=settings.workers, **addresses(settings)
             )
             totals = Totals()
-            crew = Crew(settings=settings, watch=watch, turns=turns, telemetry=telemetry, totals=totals)
-            code = uvloop.run(_run(crew, totals, private, settings, telemetry))
+            pool = WorkerPool(settings=settings, watch=watch, turns=turns, telemetry=telemetry, totals=totals)
+            code = uvloop.run(_run(pool, totals, private, settings, telemetry))
             telemetry.service_stopped(workers=settings.workers)
             return code
 
 
 async def _run(
-    crew: Crew,
+    pool: WorkerPool,
     totals: Totals,
     private: Sequence[socket.socket],
     settings: Settings,
@@ -54,10 +54,10 @@ async def _run(
 ) -> int:
     signals = Signals()
     signals.listen()
-    keeping = asyncio.create_task(crew.run(signals.stop))
-    hung_up = asyncio.create_task(at_each(signals.hangup, crew.reload, telemetry, where="reload"))
+    keeping = asyncio.create_task(pool.run(signals.stop))
+    hung_up = asyncio.create_task(at_each(signals.hangup, pool.reload, telemetry, where="reload"))
     servers = [
-        (make_server(operator.create_app(totals, refresh=crew.refresh, settings=settings)), listener)
+        (make_server(operator.create_app(totals, refresh=pool.refresh, settings=settings)), listener)
         for listener in private
     ]
 

@@ -47,7 +47,7 @@ LOOKS = 3
 ANSWER_WITHIN = 5.0
 """Seconds that a scrape waits for a worker; then what it said before must do."""
 
-LAST_STEPS = 6.0
+EXIT_TIMEOUT = 6.0
 """Seconds beyond the grace in which a worker ends; the rest is killed, and rescued at the next start."""
 
 
@@ -86,7 +86,7 @@ class _Worker:
             self.process.send_signal(number)
 
 
-class Crew:
+class WorkerPool:
     """So many workers on one configuration; `totals` has their metrics.
 
     turns  the descriptor by which they take turns at standard output
@@ -208,7 +208,7 @@ class Crew:
         await asyncio.wait({hearing}, timeout=1.0)  # its last words are in the socket
         hearing.cancel()
         self._workers.remove(worker)
-        self._totals.bury(worker.serial)
+        self._totals.forget(worker.serial)
         await worker.channel.close()
         self._settle(worker.number)
         return code
@@ -272,7 +272,7 @@ class Crew:
         """End every worker within the grace; the exit code of all."""
         for one in self._workers:
             one.signal(signal.SIGTERM)
-        _, late = await asyncio.wait(keepers, timeout=self._settings.grace + LAST_STEPS)
+        _, late = await asyncio.wait(keepers, timeout=self._settings.grace + EXIT_TIMEOUT)
         for one in self._workers:
             one.signal(signal.SIGKILL)
         codes = await asyncio.gather(*keepers)

@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 
 from relay.service import housekeeping
-from relay.dispatch.attempt_runner import Courier
+from relay.dispatch.attempt_runner import AttemptRunner
 from relay.journal.writes import append, claim, settle
 from relay.journal.sqlite import engine as sqlite
 from relay.telemetry import Telemetry
@@ -41,7 +41,7 @@ def breakable(holder, name, error=KeyError):
 
 breakable(append, "event_row")
 breakable(settle, "_record")
-breakable(Courier, "settle")
+breakable(AttemptRunner, "settle")
 breakable(claim, "due")
 breakable(housekeeping.Chores, "_look")
 breakable(Telemetry, "acknowledged")

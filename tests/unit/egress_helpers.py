@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 
 from relay.config.model import Auth, Destination, EgressRules, Http, Success, Timeout
-from relay.egress import Egress, Parcel, Result
+from relay.egress import AttemptInput, Egress, Result
 from relay.expressions import View, compile_template
 from relay.model import Delivery, Event, Headers
 from relay.retry import Policy
@@ -178,7 +178,9 @@ def destination(target: Http, *, total: float = 10.0, connect: float | None = No
     )
 
 
-def parcel(*, method: str = "POST", query: bytes = b"", headers: Headers = (), body: bytes = b"{}") -> Parcel:
+def attempt_input(
+    *, method: str = "POST", query: bytes = b"", headers: Headers = (), body: bytes = b"{}"
+) -> AttemptInput:
     """An event as its sender posted it, on its way for the first time."""
     event = Event(
         id="evt_1",
@@ -208,7 +210,7 @@ def parcel(*, method: str = "POST", query: bytes = b"", headers: Headers = (), b
     def view() -> View:
         return view_of(event, {}, 1024 * 1024)
 
-    return Parcel(event=event, delivery=delivery, rendered=None, secret_headers=frozenset(), view=view)
+    return AttemptInput(event=event, delivery=delivery, rendered=None, secret_headers=frozenset(), view=view)
 
 
 async def attempt(
@@ -224,5 +226,5 @@ async def attempt(
     """Try once; `headers` are the destination's own."""
     target = api(url, headers=headers)
     return await egress.send(
-        parcel(method=method, body=body), destination(target, total=total, connect=connect)
+        attempt_input(method=method, body=body), destination(target, total=total, connect=connect)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from relay.config import Email
-from relay.egress.attempt_input import Parcel
+from relay.egress.attempt_input import AttemptInput
 from relay.expressions import View
 from relay.model import Delivery, Event, Headers, Rendered
 
@@ -35,7 +35,7 @@ def parcel_of(
     attempts: int = 1,
     secret_headers: frozenset[bytes] = frozenset(),
     **changes: Any,
-) -> Parcel:
+) -> AttemptInput:
     """An event of Stripe's on its way; `changes` are the event's."""
     values: dict[str, Any] = {
         "id": "evt_1",
@@ -66,4 +66,6 @@ def parcel_of(
     def view() -> View:
         raise AssertionError("nobody asks for it")
 
-    return Parcel(event=event, delivery=delivery, rendered=rendered, secret_headers=secret_headers, view=view)
+    return AttemptInput(
+        event=event, delivery=delivery, rendered=rendered, secret_headers=secret_headers, view=view
+    )

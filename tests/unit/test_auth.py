@@ -17,7 +17,7 @@ from relay.config.model import ApiKeyAuth, Auth, BasicAuth, BearerAuth, Http
 from relay.egress import Egress
 from relay.model import Headers, Request
 from relay.signatures import Scheme, build
-from tests.unit.egress_helpers import api, destination, parcel, rules
+from tests.unit.egress_helpers import api, attempt_input, destination, rules
 
 URL = "https://billing.example/hooks"
 FIRST = "whsec_" + base64.b64encode(b"the first secret, 24 bytes").decode()
@@ -42,7 +42,7 @@ async def sent(
 ) -> httpx.Request:
     """What reaches the downstream."""
     route = router.route(host="billing.example").respond(200)
-    await egress.send(parcel(headers=headers, query=query, body=b'{"a": 1}'), destination(target))
+    await egress.send(attempt_input(headers=headers, query=query, body=b'{"a": 1}'), destination(target))
     request = route.calls.last.request
     assert isinstance(request, httpx.Request)
     return request
@@ -179,7 +179,7 @@ async def test_a_large_or_empty_body_is_signed_too(egress: Egress, router: respx
     """The signature is over the bytes that are sent, whatever they are."""
     route = router.post(URL).respond(200)
     for body in (b"", b"\x00\xff" * 1_000_000):
-        result = await egress.send(parcel(body=body), destination(api(URL, sign=standard(FIRST))))
+        result = await egress.send(attempt_input(body=body), destination(api(URL, sign=standard(FIRST))))
         request = route.calls.last.request
         assert request.content == body
         (scheme,) = standard(FIRST)

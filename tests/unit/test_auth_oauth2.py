@@ -15,7 +15,7 @@ from relay.auth import authentication
 from relay.config.model import Http, OAuth2Auth
 from relay.egress import Egress, Result
 from relay.model import Outcome
-from tests.unit.egress_helpers import OK, answering, api, destination, listening, parcel, rules
+from tests.unit.egress_helpers import OK, answering, api, attempt_input, destination, listening, rules
 
 TOKEN_URL = "https://id.example/token"
 AUTH = OAuth2Auth(token_url=TOKEN_URL, client_id="re lay", client_secret="hu:sh", scope="hooks write")
@@ -47,7 +47,7 @@ def tokens(router: respx.MockRouter, *names: str, expires_in: object = 3600) -> 
 
 async def send(egress: Egress, target: Http = TARGET) -> Result:
     """Try once."""
-    return await egress.send(parcel(), destination(target, total=5.0))
+    return await egress.send(attempt_input(), destination(target, total=5.0))
 
 
 async def test_one_token_serves_all(egress: Egress, router: respx.MockRouter) -> None:

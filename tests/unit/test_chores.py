@@ -19,7 +19,7 @@ import pytest
 
 from relay.alerts import Alerts, Watch
 from relay.config import load
-from relay.dispatch import Bodies, Courier, Dispatcher
+from relay.dispatch import AttemptRunner, Bodies, Dispatcher
 from relay.egress import Egress
 from relay.journal import Journal, Reader
 from relay.process.body_memory import BodyMemory
@@ -47,7 +47,7 @@ async def housekeeping(folder: Path, log: io.StringIO, times: Times) -> AsyncIte
         telemetry.listen(notices.append)
         journal = Journal.open(url, clock=clock, node="a" * 32, hooks=telemetry)
         with Reader.open(url) as reader:
-            courier = Courier(
+            attempt_runner = AttemptRunner(
                 configuration=configuration,
                 journal=journal,
                 egress=Egress(configuration.egress, httpx.MockTransport(lambda _: httpx.Response(200))),
@@ -56,7 +56,7 @@ async def housekeeping(folder: Path, log: io.StringIO, times: Times) -> AsyncIte
                 rng=random.Random(1),
             )
             parts: dict[str, Any] = {"journal": journal, "telemetry": telemetry, "clock": clock}
-            dispatcher = Dispatcher((), courier=courier, bodies=Bodies(BodyMemory()), **parts)
+            dispatcher = Dispatcher((), attempt_runner=attempt_runner, bodies=Bodies(BodyMemory()), **parts)
             beside = Chores(
                 reader=reader,
                 dispatcher=dispatcher,

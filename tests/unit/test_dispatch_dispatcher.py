@@ -17,7 +17,7 @@ import pytest
 
 from relay import config
 from relay.config import Configuration
-from relay.dispatch import Bodies, Courier, Dispatcher
+from relay.dispatch import AttemptRunner, Bodies, Dispatcher
 from relay.dispatch.gate import Gate
 from relay.egress import Egress
 from relay.errors import JournalUnavailable
@@ -104,7 +104,7 @@ class Bench:
         self.sent: list[str] = []
         self._handler = handler
         self.telemetry = Telemetry.configure(stream=io.StringIO())
-        self.courier = Courier(
+        self.attempt_runner = AttemptRunner(
             configuration=configuration,
             journal=journal,
             egress=Egress(configuration.egress, httpx.MockTransport(self._answer)),
@@ -115,7 +115,7 @@ class Bench:
         self.bodies = bodies or Bodies(BodyMemory())
         self.dispatcher = Dispatcher(
             configuration.destinations.values(),
-            courier=self.courier,
+            attempt_runner=self.attempt_runner,
             journal=journal,
             telemetry=self.telemetry,
             clock=self.clock,
@@ -129,7 +129,7 @@ class Bench:
 
     def apply(self, configuration: Configuration) -> None:
         """Let another configuration take over."""
-        self.courier.replace(configuration)
+        self.attempt_runner.replace(configuration)
         self.dispatcher.replace(configuration)
 
     async def store(self, number: int, destination: str, *, body: bytes = b"{}", **fields: Any) -> Delivery:
@@ -291,7 +291,7 @@ async def test_a_pause_stops_the_clock_of_max_age(journal: Journal, tmp_path: Pa
 
         async def tried(standing: Standing) -> tuple[Outcome, Decision, float | None]:
             gate = Gate(destination, standing, Share())
-            made = await bench.courier.attempt(event_of(1), delivery, gate, lambda: True)
+            made = await bench.attempt_runner.attempt(event_of(1), delivery, gate, lambda: True)
             assert made is not None
             return made.result.outcome, made.verdict.decision, made.verdict.due_at
 
@@ -320,7 +320,7 @@ async def test_an_attempt_asks_again_after_whatever_it_waited_for(journal: Journ
             (replace(plain, route="gone"), [True], 2),
         ):
             asked = iter(answers)
-            made = await bench.courier.attempt(event_of(1), delivery, gate, lambda: next(asked))  # noqa: B023
+            made = await bench.attempt_runner.attempt(event_of(1), delivery, gate, lambda: next(asked))  # noqa: B023
             assert (made is not None, len(bench.sent), list(asked)) == (answers[-1], sent, [])
 
 
@@ -337,7 +337,9 @@ async def test_an_attempt_that_cannot_ask_the_journal_is_not_begun(
         delivery = await bench.store(1, "one", owner=journal.node, fence=1, attempts=2, transform=True)
         gate = Gate(configuration.destinations["one"], Standing(name="one"), Share())
         monkeypatch.setattr(journal, "outcomes", away)
-        made = await bench.courier.attempt(event_of(1), replace(delivery, route="gone"), gate, lambda: True)
+        made = await bench.attempt_runner.attempt(
+            event_of(1), replace(delivery, route="gone"), gate, lambda: True
+        )
         assert made is None
         assert bench.sent == []
 

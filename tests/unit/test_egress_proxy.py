@@ -22,9 +22,9 @@ from tests.unit.egress_helpers import (
     answering,
     api,
     attempt,
+    attempt_input,
     destination,
     listening,
-    parcel,
     rules,
 )
 
@@ -125,9 +125,9 @@ async def test_a_request_by_tls_goes_through_a_tunnel(tmp_path: Path) -> None:
     ):
         headers = ((b"x-a", b"hush"),)
         target = api(f"https://billing.invalid:{server.port}/hush", headers=headers, tls=trust)
-        result = await egress.send(parcel(body=b"hush"), destination(target))
+        result = await egress.send(attempt_input(body=b"hush"), destination(target))
         wrong = api(f"https://billing.invalid:{other.port}/hush", tls=trust)
-        refused = await egress.send(parcel(), destination(wrong))
+        refused = await egress.send(attempt_input(), destination(wrong))
     assert result.outcome is Outcome.DELIVERED
     assert server.bodies == [b"hush"]
     assert proxy.heads[0].startswith(b"CONNECT billing.invalid:%d HTTP/1.1\r\n" % server.port)

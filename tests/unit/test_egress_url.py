@@ -10,7 +10,7 @@ from relay.egress import Egress
 from relay.egress.http.url import fill, with_query
 from relay.errors import ExpressionError
 from relay.expressions import View, compile_template
-from tests.unit.egress_helpers import api, destination, parcel, rules
+from tests.unit.egress_helpers import api, attempt_input, destination, rules
 
 
 def filled(template: str, value: object) -> str:
@@ -100,4 +100,6 @@ async def test_a_url_that_an_event_makes_too_long_is_the_events_fault() -> None:
     """It is no attempt at the destination, which a sender could have its breaker open for."""
     async with Egress(rules()) as egress:
         with pytest.raises(ExpressionError, match="too long"):
-            await egress.send(parcel(query=b"q=" + b"x" * 70_000), destination(api("http://h/", query=True)))
+            await egress.send(
+                attempt_input(query=b"q=" + b"x" * 70_000), destination(api("http://h/", query=True))
+            )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.egress.attempt_input import Parcel
+from relay.egress.attempt_input import AttemptInput
 from relay.egress.email.message import write_letter
 from relay.model import Headers, Rendered
 from tests.unit.letters import email_to, parcel_of
@@ -33,9 +33,9 @@ HEADERS = {
 }
 
 
-def read(parcel: Parcel) -> EmailMessage:
+def read(attempt_input: AttemptInput) -> EmailMessage:
     """What the mailbox shows."""
-    raw = write_letter(email_to(25), parcel, now=datetime(2026, 1, 2, tzinfo=UTC))
+    raw = write_letter(email_to(25), attempt_input, now=datetime(2026, 1, 2, tzinfo=UTC))
     assert b"\n" not in raw.replace(b"\r\n", b"")
     message = email.message_from_bytes(raw, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
@@ -131,11 +131,11 @@ def test_nothing_that_came_writes_a_header(subject: str, kind: str, provider_id:
     """Whatever a sender or a transform puts in, the headers are ours, each once and in one line."""
     evil = f"{subject}\r\nBcc: evil@example.com\r\n\r\nbody"
     made = rendered((b"subject", evil.encode()), (b"content-type", kind.encode()))
-    for parcel in (
+    for attempt_input in (
         parcel_of(type=kind, provider_id=provider_id, key=key or "k"),
         parcel_of(type=f"{kind}\nBcc: evil", provider_id=provider_id, rendered=made),
     ):
-        raw = write_letter(email_to(25), parcel, now=datetime(2026, 1, 2, tzinfo=UTC))
+        raw = write_letter(email_to(25), attempt_input, now=datetime(2026, 1, 2, tzinfo=UTC))
         head = email.message_from_bytes(raw, policy=email.policy.default)
         assert {name for name, _ in head.items()} <= HEADERS
         assert len({name for name, _ in head.items()}) == len(head.items())

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from relay.config import EgressRules, Timeout
-from relay.egress.attempt_input import Parcel
+from relay.egress.attempt_input import AttemptInput
 from relay.egress.dial.guard import Guard
 from relay.egress.email import attempt as mail
 from relay.egress.result import Result
@@ -30,7 +30,7 @@ ANYWHERE = EgressRules(deny=(), allow=(), proxy=None)
 
 async def send(
     port: int,
-    parcel: Parcel | None = None,
+    attempt_input: AttemptInput | None = None,
     *,
     rules: EgressRules = ANYWHERE,
     total: float = 20.0,
@@ -40,7 +40,7 @@ async def send(
     connect = more.pop("connect", None)
     return await mail.send(
         email_to(port, **more),
-        parcel or parcel_of(),
+        attempt_input or parcel_of(),
         timeout=Timeout(connect=connect, total=total),
         guard=Guard(rules),
     )

@@ -46,9 +46,9 @@ def publishing() -> Iterator[Tasks]:
         tasks.close()
 
 
-async def send(tasks: Tasks, celery: Celery, total: float = 30.0, **parcel: Any) -> Result:
+async def send(tasks: Tasks, celery: Celery, total: float = 30.0, **attempt_input: Any) -> Result:
     """Try once."""
-    return await tasks.send(celery, parcel_of(**parcel), timeout=Timeout(connect=None, total=total))
+    return await tasks.send(celery, parcel_of(**attempt_input), timeout=Timeout(connect=None, total=total))
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def test_a_task_is_called_with_event_body_and_delivery() -> None:
         (b"x-twice", b"second"),
         (b"x-key", b"canary"),
     )
-    parcel = parcel_of(headers=headers, secret_headers=frozenset({b"x-key"}), attempts=2, key="dlv_0")
-    assert keywords_of(CELERY, parcel) == {
+    attempt_input = parcel_of(headers=headers, secret_headers=frozenset({b"x-key"}), attempts=2, key="dlv_0")
+    assert keywords_of(CELERY, attempt_input) == {
         "event": {
             "id": "evt_1",
             "type": "invoice.paid",

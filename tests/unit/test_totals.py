@@ -75,7 +75,7 @@ def test_a_dead_process_keeps_its_counts() -> None:
     totals.note(1, one.say(), looked=True)
     totals.note(2, two.say(), looked=False)
     for process in (1, 1, 7):  # twice, and one that never spoke
-        totals.bury(process)
+        totals.forget(process)
     found = page(totals)
     assert found["relay_events_total", "accepted,github"] == 7
     assert found["relay_last_event_timestamp", "github"] == 1_000

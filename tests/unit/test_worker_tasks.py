@@ -17,7 +17,7 @@ from relay.telemetry.multiprocess import Totals
 from relay.web import worker, worker_pool
 from relay.web.uvicorn_server import Signals, at_each
 from relay.web.worker_channel import Channel
-from relay.web.worker_pool import Crew
+from relay.web.worker_pool import WorkerPool
 
 FILE = """\
 sources: {in: {verify: none}}
@@ -77,7 +77,9 @@ async def test_a_parent_asks_its_workers_after_one_that_it_could_not_look_at(
     ours, theirs = socket.socketpair()
     channel, child = await Channel.on(ours), await Channel.on(theirs)
     process = await asyncio.create_subprocess_exec("sleep", "60")
-    parent = Crew(settings=Settings(workers=2), watch=False, turns=0, telemetry=telemetry, totals=Totals())
+    parent = WorkerPool(
+        settings=Settings(workers=2), watch=False, turns=0, telemetry=telemetry, totals=Totals()
+    )
     bad, good = (
         worker_pool._Worker(
             number=number, serial=number, patience=30.0, process=process, channel=channel, ready=True

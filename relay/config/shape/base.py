@@ -36,7 +36,7 @@ class Model(BaseModel):
         return []
 
 
-def as_written(value: object) -> Any:
+def default(value: object) -> Any:
     """A default in the spelling of the file, so that the JSON Schema shows it so."""
     return Field(default=value)
 
@@ -51,7 +51,7 @@ Positive = Annotated[Duration, AfterValidator(_positive)]
 
 
 @dataclass(frozen=True, slots=True)
-class Short:
+class Shorthand:
     """Marks a mapping that may be written as the lone value of this one key of it."""
 
     key: str
@@ -93,7 +93,7 @@ UNKNOWN: Final = '{}["a variable that is not set here"]'
 """What an expression is while a variable in it has no value: it fails on every event, and says why."""
 
 Expression = Annotated[str, unless_unset(UNKNOWN), AfterValidator(_program_text)]
-Words = Annotated[str, unless_unset("unset"), AfterValidator(_words)]
+Text = Annotated[str, unless_unset("unset"), AfterValidator(_words)]
 """Text that is not empty."""
-Holes = Annotated[str, unless_unset("unset")]
+Template = Annotated[str, unless_unset("unset")]
 """Text with {{ CEL }} holes."""

@@ -16,16 +16,16 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from relay.config.shape.addresses import ExtraHeaders
-from relay.config.shape.base import Model, Positive, Short, as_written
+from relay.config.shape.base import Model, Positive, Shorthand, default
 from relay.config.shape.outbound import Auth, Celery, Email, Sign, Tls
 from relay.config.shape.routes import OrderBy
 from relay.config.shape.scalars import (
     Decimal,
+    Int,
     Method,
     OneOrMany,
     Rate,
     Statuses,
-    Whole,
     Wrong,
     shown,
     unless_unset,
@@ -48,7 +48,7 @@ class Timeout(Model):
 
     connect: Positive | None = None
     """For the connection alone."""
-    total: Positive = as_written("30s")
+    total: Positive = default("30s")
     """For the whole attempt."""
 
     @model_validator(mode="after")
@@ -61,23 +61,23 @@ class Timeout(Model):
 class Retry(Model):
     """When a failed attempt is followed by another."""
 
-    first_wait: Positive = as_written("5s")
+    first_wait: Positive = default("5s")
     """Before the second attempt."""
     factor: Annotated[Decimal, Field(ge=1, le=100)] = 2.0
     """Each further wait is so many times longer."""
-    max_wait: Positive = as_written("1h")
+    max_wait: Positive = default("1h")
     """No wait is longer, whatever a Retry-After asks."""
     schedule: Annotated[tuple[Positive, ...], OneOrMany(), AfterValidator(_some_waits)] | None = None
     """The waits one by one, the last one again and again; in place of `first_wait factor max_wait`."""
     jitter: Annotated[Decimal, Field(ge=0, le=1)] = 0.2
     """The share of a wait that is left to chance."""
-    max_age: Positive = as_written("3d")
+    max_age: Positive = default("3d")
     """After it, what could not be delivered is dead."""
-    max_attempts: Annotated[Whole, Field(ge=1)] | None = None
+    max_attempts: Annotated[Int, Field(ge=1)] | None = None
     """After so many attempts, too; null is no limit."""
-    give_up_on: Statuses = as_written([])
+    give_up_on: Statuses = default([])
     """Statuses that no other attempt would change."""
-    pause_on: Statuses = as_written([410])
+    pause_on: Statuses = default([410])
     """Statuses that pause the destination; its events are kept until `relay resume`."""
 
     @model_validator(mode="after")
@@ -94,7 +94,7 @@ class Retry(Model):
 class Limits(Model):
     """What a destination can bear."""
 
-    concurrency: Annotated[Whole, Field(ge=1, le=10_000)] = 16
+    concurrency: Annotated[Int, Field(ge=1, le=10_000)] = 16
     """Attempts in flight at once."""
     rate: Rate | None = None
     """Attempts begun, such as 100/s; no limit unless written."""
@@ -103,9 +103,9 @@ class Limits(Model):
 class BreakerRule(Model):
     """When a destination that fails is left alone."""
 
-    failures: Annotated[Whole, Field(ge=1, le=1_000_000)] = 10
+    failures: Annotated[Int, Field(ge=1, le=1_000_000)] = 10
     """So many failures one after another open it: transport errors, 5xx and 429."""
-    cooldown: Positive = as_written("30s")
+    cooldown: Positive = default("30s")
     """While it is open, one attempt is made in so long."""
 
 
@@ -139,21 +139,21 @@ class DestinationDefaults(Model):
     """The HTTP method; as received unless written."""
     query: Annotated[Literal["forward"] | None, unless_unset(None)] = None
     """`forward` appends the sender's query to the URL."""
-    headers: ExtraHeaders = as_written({})
+    headers: ExtraHeaders = default({})
     """Header fields to add."""
-    timeout: Annotated[Timeout, Short("total")] = as_written("30s")
+    timeout: Annotated[Timeout, Shorthand("total")] = default("30s")
     """The deadline on a whole attempt, or {connect, total}."""
-    success: Statuses = as_written("2xx")
+    success: Statuses = default("2xx")
     """The statuses that mean delivered."""
-    retry: Retry = as_written({})
+    retry: Retry = default({})
     """When to try again."""
-    limits: Limits = as_written({})
+    limits: Limits = default({})
     """How much at once."""
-    breaker: Annotated[BreakerRule | None, _OrNone()] = as_written({})
+    breaker: Annotated[BreakerRule | None, _OrNone()] = default({})
     """When to stop trying for a while; `none` for never."""
     order: OrderBy | None = None
     """The key of what goes out in order, or {key, on_dead}; off unless written."""
-    max_backlog: Annotated[Whole, Field(ge=1)] | None = None
+    max_backlog: Annotated[Int, Field(ge=1)] | None = None
     """Beyond so many pending, new deliveries are dead at once (and may be replayed); others go on."""
     auth: Auth | None = None
     """By what Relay is known to the API: {type: bearer | basic | api-key | oauth2, …}."""

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, WithJsonSchema, model_validator
 
 from relay.config.model import ABOUT
 from relay.config.shape.addresses import IpNetwork
-from relay.config.shape.base import Model, Positive, as_written, distinct
+from relay.config.shape.base import Model, Positive, default, distinct
 from relay.config.shape.destinations import Destination, DestinationDefaults
 from relay.config.shape.routes import Route, RouteDefaults
 from relay.config.shape.scalars import OneOrMany, Size, Wrong, one_of, reads
@@ -54,24 +54,24 @@ class Egress(Model):
 class Retention(Model):
     """How long what is finished stays in the journal."""
 
-    delivered: Positive = as_written("7d")
+    delivered: Positive = default("7d")
     """Events whose deliveries all arrived."""
-    filtered: Positive = as_written("7d")
+    filtered: Positive = default("7d")
     """Events that no route took."""
-    dead: Positive = as_written("30d")
+    dead: Positive = default("30d")
     """Events with a dead delivery."""
-    max_size: Annotated[Size, AfterValidator(_at_least_one)] | None = as_written("20GiB")
+    max_size: Annotated[Size, AfterValidator(_at_least_one)] | None = default("20GiB")
     """The most bytes for the journal; null is no limit."""
 
 
 class Alert(Model):
     """Who is told when something needs a person."""
 
-    about: Annotated[tuple[About, ...], OneOrMany(), AfterValidator(distinct)] = as_written(list(ABOUT))
+    about: Annotated[tuple[About, ...], OneOrMany(), AfterValidator(distinct)] = default(list(ABOUT))
     """What is told; everything unless written."""
     to: Annotated[tuple[str, ...], OneOrMany(), AfterValidator(distinct)]
     """The names of one or more destinations."""
-    lag: Positive = as_written("10m")
+    lag: Positive = default("10m")
     """A destination lags when its oldest delivery waits longer; a transaction pins a journal after that."""
 
     @model_validator(mode="after")
@@ -84,17 +84,17 @@ class Alert(Model):
 class File(Model):
     """Relay's configuration."""
 
-    sources: dict[str, Source] = as_written({})
+    sources: dict[str, Source] = default({})
     """Where events come from, by name."""
-    destinations: dict[str, Destination] = as_written({})
+    destinations: dict[str, Destination] = default({})
     """Where events go, by name."""
-    routes: list[Route] = as_written([])
+    routes: list[Route] = default([])
     """Which event goes where; every route of a source is tried."""
-    defaults: Defaults = as_written({})
+    defaults: Defaults = default({})
     """What all have unless they say otherwise."""
-    egress: Egress = as_written({})
+    egress: Egress = default({})
     """Which addresses may be dialled."""
-    retention: Retention = as_written({})
+    retention: Retention = default({})
     """How long the journal keeps what is finished."""
-    alerts: list[Alert] = as_written([])
+    alerts: list[Alert] = default([])
     """Who is told of what."""

@@ -15,8 +15,8 @@ from pydantic import (
 )
 
 from relay.config.shape.addresses import Url, extra_name
-from relay.config.shape.base import Model, Words, distinct
-from relay.config.shape.scalars import OneOrMany, Truth, Wrong, is_unset, reads, shown, unless_unset
+from relay.config.shape.base import Model, Text, distinct
+from relay.config.shape.scalars import Bool, OneOrMany, Wrong, is_unset, reads, shown, unless_unset
 from relay.config.shape.urls import Broker, MailTls, Smtp
 from relay.config.shape.verify import Secrets
 from relay.config.yaml.interpolate import STAND_IN
@@ -73,7 +73,7 @@ class BasicAuth(Model):
 
     type: Literal["basic"]
     """A user name and password."""
-    username: Annotated[Words, AfterValidator(_user)]
+    username: Annotated[Text, AfterValidator(_user)]
     """The user's name."""
     password: Secret
     """The password."""
@@ -86,7 +86,7 @@ class ApiKeyAuth(Model):
     """A key in a place of its own."""
     header: OwnHeader | None = None
     """The header with the key."""
-    query: Words | None = None
+    query: Text | None = None
     """The query parameter with the key."""
     value: Secret
     """The key."""
@@ -107,11 +107,11 @@ class OAuth2Auth(Model):
     """Client credentials."""
     token_url: Url
     """Where tokens are had."""
-    client_id: Words
+    client_id: Text
     """The client's name."""
     client_secret: Secret
     """The client's secret."""
-    scope: Words | None = None
+    scope: Text | None = None
     """The scopes, with spaces between them."""
 
 
@@ -225,11 +225,11 @@ Sign = Annotated[
 class Tls(Model):
     """Certificates in PEM files; paths are from the folder of the YAML file."""
 
-    ca: Words | None = None
+    ca: Text | None = None
     """The certificates that the server's must lead to, in place of the machine's own."""
-    cert: Words | None = None
+    cert: Text | None = None
     """Relay's own certificate, with those between it and its authority."""
-    key: Words | None = None
+    key: Text | None = None
     """The key of `cert`, where it is not in the same file."""
 
     @model_validator(mode="after")
@@ -250,7 +250,7 @@ class Email(Model):
     """The address that it is from."""
     smtp: Smtp
     """smtp://user:password@host:port, or smtps://…"""
-    starttls: Truth | None = None
+    starttls: Bool | None = None
     """Whether smtp:// goes on by TLS before anything is told."""
 
     @property
@@ -275,9 +275,9 @@ class Celery(Model):
 
     broker: Broker
     """The broker's URL."""
-    task: Annotated[Words, AfterValidator(_task)]
+    task: Annotated[Text, AfterValidator(_task)]
     """The task's name, such as reports.tasks.build."""
-    queue: Words | None = None
+    queue: Text | None = None
     """The queue; Celery's own default unless written."""
     encoding: Annotated[Literal["text", "base64"], unless_unset("text")] = "text"
     """How the body is handed over."""

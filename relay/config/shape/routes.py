@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from relay.config.shape.addresses import MediaType, TemplateHeaders
-from relay.config.shape.base import Expression, Holes, Model, Short, as_written, distinct
-from relay.config.shape.scalars import Name, OneOrMany, Truth, Wrong, unless_unset
+from relay.config.shape.base import Expression, Model, Shorthand, Template, default, distinct
+from relay.config.shape.scalars import Bool, Name, OneOrMany, Wrong, unless_unset
 
 
 class OrderRule(Model):
@@ -20,7 +20,7 @@ class OrderRule(Model):
     """Whether a dead delivery lets the next one pass, or holds them until it is retried or cancelled."""
 
 
-OrderBy = Annotated[OrderRule, Short("key")]
+OrderBy = Annotated[OrderRule, Shorthand("key")]
 
 
 class Transform(Model):
@@ -28,13 +28,13 @@ class Transform(Model):
 
     json_: Annotated[Any, Field(alias="json", title="Json")] = None
     """Any structure; text in it may have {{ CEL }} holes, and a lone hole keeps its type."""
-    text: Holes | None = None
+    text: Template | None = None
     """Text with {{ CEL }} holes."""
-    subject: Holes | None = None
+    subject: Template | None = None
     """An email's subject, with {{ CEL }} holes."""
     content_type: MediaType | None = None
     """The content type of `text`."""
-    headers: TemplateHeaders = as_written({})
+    headers: TemplateHeaders = default({})
     """Header fields with {{ CEL }} holes."""
 
     @model_validator(mode="after")
@@ -58,7 +58,7 @@ class RouteDefaults(Model):
 
     when: Annotated[tuple[Expression, ...], OneOrMany()] = ()
     """CEL that must hold for the event, one or a list of which all must hold; none takes every event."""
-    stop: Truth = False
+    stop: Bool = False
     """Whether an event that matches is shown to no later route."""
     order: OrderBy | None = None
     """The key of what goes out in order, or {key, on_dead}; in place of the destination's own."""

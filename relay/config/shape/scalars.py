@@ -295,6 +295,6 @@ Statuses = Annotated[
     reads(statuses, []),
     WithJsonSchema({"anyOf": [*_STATUS_SCHEMA["anyOf"], {"type": "array", "items": _STATUS_SCHEMA}]}),
 ]
-Whole = Annotated[int, BeforeValidator(_numeric)]
+Int = Annotated[int, BeforeValidator(_numeric)]
 Decimal = Annotated[float, BeforeValidator(_numeric)]
-Truth = Annotated[bool, BeforeValidator(_truth)]
+Bool = Annotated[bool, BeforeValidator(_truth)]

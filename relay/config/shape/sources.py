@@ -8,14 +8,14 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from relay.config.model import PathPattern
 from relay.config.shape.addresses import IpNetwork, MediaType
-from relay.config.shape.base import Expression, Holes, Model, Positive, Short, as_written, distinct
+from relay.config.shape.base import Expression, Model, Positive, Shorthand, Template, default, distinct
 from relay.config.shape.scalars import (
+    Int,
     Literally,
     Method,
     OneOrMany,
     Rate,
     Size,
-    Whole,
     Wrong,
     reads,
     shown,
@@ -58,15 +58,15 @@ class DedupRule(Model):
     """For how long a key is remembered."""
 
 
-Dedup = Annotated[DedupRule, Short("window")]
+Dedup = Annotated[DedupRule, Shorthand("window")]
 
 
 class Respond(Model):
     """What the sender is answered in place of 202 with the event's id."""
 
-    status: Annotated[Whole, unless_unset(202), Field(ge=200, le=299)] = 202
+    status: Annotated[Int, unless_unset(202), Field(ge=200, le=299)] = 202
     """A status that says the event was taken."""
-    content_type: MediaType = as_written("text/plain; charset=utf-8")
+    content_type: MediaType = default("text/plain; charset=utf-8")
     """The content type of the body."""
     body: Literally = ""
     """The body, sent as it is."""
@@ -81,11 +81,11 @@ class Respond(Model):
 class HandshakeAnswer(Model):
     """What a handshake is answered."""
 
-    status: Annotated[Whole, unless_unset(200), Field(ge=200, le=299)] = 200
+    status: Annotated[Int, unless_unset(200), Field(ge=200, le=299)] = 200
     """A status that says yes."""
-    content_type: MediaType = as_written("text/plain; charset=utf-8")
+    content_type: MediaType = default("text/plain; charset=utf-8")
     """The content type of the body."""
-    body: Holes = ""
+    body: Template = ""
     """The body, with {{ CEL }} holes such as {{ query.challenge }}."""
 
     @model_validator(mode="after")
@@ -107,11 +107,11 @@ class Handshake(Model):
 class SourceDefaults(Model):
     """What every source has unless it says otherwise."""
 
-    methods: Annotated[tuple[Method, ...], OneOrMany(), AfterValidator(distinct)] = as_written(["POST"])
+    methods: Annotated[tuple[Method, ...], OneOrMany(), AfterValidator(distinct)] = default(["POST"])
     """The HTTP methods taken; handshakes by GET are answered regardless."""
     max_body: BodySize | None = None
     """The largest body taken; the scheme has a default of its own, mostly 1MiB."""
-    parse: BodySize = as_written("1MiB")
+    parse: BodySize = default("1MiB")
     """Above it, `body` is null in expressions; the event is taken and forwarded all the same."""
     dedup: Dedup | None = None
     """For how long a second posting is known, or {key, window}; off unless written."""

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from relay.config.model import Email, Timeout
-from relay.egress.attempt_input import Parcel
+from relay.egress.attempt_input import AttemptInput
 from relay.egress.dial.connect import UnknownName, dial
 from relay.egress.dial.guard import BlockedAddress, Guard
 from relay.egress.email.message import write_letter
@@ -42,7 +42,7 @@ class _Answer:
 
 async def send(
     email: Email,
-    parcel: Parcel,
+    attempt_input: AttemptInput,
     *,
     timeout: Timeout,  # noqa: ASYNC109 - two deadlines in one value, kept by asyncio.timeout below
     guard: Guard,
@@ -52,7 +52,7 @@ async def send(
     result: Result | None = None
     try:
         async with asyncio.timeout(timeout.total):
-            letter = await asyncio.to_thread(write_letter, email, parcel, now=datetime.now(UTC))
+            letter = await asyncio.to_thread(write_letter, email, attempt_input, now=datetime.now(UTC))
             await _exchange(email, letter, timeout.connect, guard, answer)
     except TimeoutError as error:
         words = error.strerror or f"not finished within {timeout.total:g} s"

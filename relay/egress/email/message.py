@@ -11,7 +11,7 @@ from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 
 from relay.config.model import Email
-from relay.egress.attempt_input import Parcel
+from relay.egress.attempt_input import AttemptInput
 from relay.model import Headers
 
 _LONGEST_SUBJECT = 200
@@ -24,7 +24,7 @@ _UNUSUAL = re.compile(r"[^A-Za-z0-9_.-]")
 _MEDIA_TYPE = re.compile(r"([a-z0-9!#$&^_.+-]{1,64})/([a-z0-9!#$&^_.+-]{1,64})")
 
 
-def write_letter(email: Email, parcel: Parcel, *, now: datetime) -> bytes:
+def write_letter(email: Email, attempt_input: AttemptInput, *, now: datetime) -> bytes:
     """The message as it is sent, its lines ended by CRLF.
 
     A transform's subject and text are the letter; without one it is a summary of the event, and the
@@ -34,46 +34,48 @@ def write_letter(email: Email, parcel: Parcel, *, now: datetime) -> bytes:
     message = EmailMessage(policy=SMTP)
     message["From"] = email.sender
     message["To"] = ", ".join(email.to)
-    message["Subject"] = _subject(parcel)
+    message["Subject"] = _subject(attempt_input)
     message["Date"] = format_datetime(now.astimezone(UTC))
-    message["Message-ID"] = _message_id(email, parcel)
+    message["Message-ID"] = _message_id(email, attempt_input)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notice comes back
-    message["Relay-Event-Id"] = parcel.event.id
-    message["Relay-Delivery-Id"] = parcel.delivery.id
-    message["Relay-Source"] = parcel.event.source
-    message["Relay-Attempt"] = str(parcel.delivery.attempts)
-    _fill(message, parcel)
+    message["Relay-Event-Id"] = attempt_input.event.id
+    message["Relay-Delivery-Id"] = attempt_input.delivery.id
+    message["Relay-Source"] = attempt_input.event.source
+    message["Relay-Attempt"] = str(attempt_input.delivery.attempts)
+    _fill(message, attempt_input)
     return message.as_bytes()
 
 
-def _subject(parcel: Parcel) -> str:
-    own = None if parcel.rendered is None else _last(parcel.rendered.headers, b"subject")
-    if own is not None and (b"subject", own) not in parcel.event.headers:
+def _subject(attempt_input: AttemptInput) -> str:
+    own = None if attempt_input.rendered is None else _last(attempt_input.rendered.headers, b"subject")
+    if own is not None and (b"subject", own) not in attempt_input.event.headers:
         return _line(own.decode("utf-8", "replace"))
-    about = f": {parcel.event.type}" if parcel.event.type else ""
-    return _line(f"{parcel.event.source}{about}")
+    about = f": {attempt_input.event.type}" if attempt_input.event.type else ""
+    return _line(f"{attempt_input.event.source}{about}")
 
 
 def _line(text: str) -> str:
     return _CONTROL.sub(" ", text).strip()[:_LONGEST_SUBJECT]
 
 
-def _message_id(email: Email, parcel: Parcel) -> str:
+def _message_id(email: Email, attempt_input: AttemptInput) -> str:
     domain = parseaddr(email.sender)[1].rpartition("@")[2]
-    left, right = (_UNUSUAL.sub("-", part) for part in (parcel.delivery.key, domain))
+    left, right = (_UNUSUAL.sub("-", part) for part in (attempt_input.delivery.key, domain))
     return f"<{left}@{right or 'relay.invalid'}>"
 
 
-def _fill(message: EmailMessage, parcel: Parcel) -> None:
-    body = parcel.body
-    headers = parcel.event.headers if parcel.rendered is None else parcel.rendered.headers
+def _fill(message: EmailMessage, attempt_input: AttemptInput) -> None:
+    body = attempt_input.body
+    headers = (
+        attempt_input.event.headers if attempt_input.rendered is None else attempt_input.rendered.headers
+    )
     main, sub = _media_type(headers)
     text = _as_text(body)
     if text is None:
-        message.set_content(_summary(parcel))
+        message.set_content(_summary(attempt_input))
         message.add_attachment(body, maintype=main, subtype=sub, filename="body")
-    elif parcel.rendered is None:
-        _set_text(message, f"{_summary(parcel)}\n{text}")
+    elif attempt_input.rendered is None:
+        _set_text(message, f"{_summary(attempt_input)}\n{text}")
     else:
         _set_text(message, text, subtype=sub if main == "text" else "plain")
 
@@ -112,8 +114,8 @@ def _last(headers: Headers, name: bytes) -> bytes | None:
     return next((value for key, value in reversed(headers) if key == name), None)
 
 
-def _summary(parcel: Parcel) -> str:
-    event, delivery = parcel.event, parcel.delivery
+def _summary(attempt_input: AttemptInput) -> str:
+    event, delivery = attempt_input.event, attempt_input.delivery
     received = datetime.fromtimestamp(event.received_at, UTC).isoformat(timespec="seconds")
     rows = (
         ("Source", event.source),

@@ -11,7 +11,7 @@ import httpx
 
 from relay.auth import authentication
 from relay.config.model import Http, Timeout
-from relay.egress.attempt_input import Parcel
+from relay.egress.attempt_input import AttemptInput
 from relay.egress.http.url import fill, with_query
 from relay.errors import ExpressionError
 from relay.model import Headers
@@ -50,15 +50,17 @@ class Plan:
             extensions={"timeout": {"connect": timeout.connect}, "tls": http.tls},
         )
 
-    def request(self, parcel: Parcel, headers: Headers) -> httpx.Request:
+    def request(self, attempt_input: AttemptInput, headers: Headers) -> httpx.Request:
         """Build the request with nothing in it but what is given, and the length of its body.
 
         Credentials in the URL become an `Authorization`, unless there is one, as every client does it.
         Raises ExpressionError where a hole of the URL cannot be filled, or what came of it is no URL.
         """
-        url, authorization = (self.url, self.authorization) if self.url is not None else self._where(parcel)
-        method = self.http.method or parcel.event.method
-        body = parcel.body
+        url, authorization = (
+            (self.url, self.authorization) if self.url is not None else self._where(attempt_input)
+        )
+        method = self.http.method or attempt_input.event.method
+        body = attempt_input.body
         raw = list(headers)
         if body or method not in _BODILESS:
             raw.append((b"content-length", b"%d" % len(body)))
@@ -68,13 +70,13 @@ class Plan:
             method, url, headers=raw, stream=httpx.ByteStream(body), extensions=self.extensions
         )
 
-    def _where(self, parcel: Parcel) -> tuple[httpx.URL, bytes | None]:
+    def _where(self, attempt_input: AttemptInput) -> tuple[httpx.URL, bytes | None]:
         """The URL of this one event, and the credentials in it."""
         text = self.http.url.literal
         if text is None:
-            text = fill(self.http.url, parcel.view)
+            text = fill(self.http.url, attempt_input.view)
         try:
-            return _parse(with_query(text, parcel.event.query) if self.http.forward_query else text)
+            return _parse(with_query(text, attempt_input.event.query) if self.http.forward_query else text)
         except httpx.InvalidURL as error:
             # The event's fault, and never that of the destination, whose breaker must not hear of it.
             raise ExpressionError("url: what came of it is no URL, or too long for one") from error

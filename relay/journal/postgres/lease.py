@@ -100,7 +100,7 @@ class RowLease:
         values = {"b_id": self._node, "b_beats": self._beats, "b_wall": time.time()}
         return connection.execute(_beat, values).rowcount > 0
 
-    def kept(self) -> None:
+    def renewal_committed(self) -> None:
         """Count from when the transaction began, not from its end."""
         if self._renewing_at is not None:
             self._renewed_at, self._renewing_at = self._renewing_at, None
@@ -109,7 +109,7 @@ class RowLease:
         """Whether the row was renewed in the last `row_stale` seconds."""
         return self._renewed_at is not None and now - self._renewed_at < self._times.row_stale
 
-    def gone(self, tx: Tx, owners: Collection[str]) -> set[str]:
+    def dead_nodes(self, tx: Tx, owners: Collection[str]) -> set[str]:
         """Which nodes were silent for `row_silent` seconds, seen from here, and which owners have no row."""
         if self._node is None:
             return set()
@@ -131,7 +131,7 @@ class RowLease:
         since = tx.now - self._times.row_divides
         return {tx.node} | {one for one, seen in self._seen.items() if seen.since > since}
 
-    def bury(self, nodes: Collection[str]) -> None:
+    def remove_files(self, nodes: Collection[str]) -> None:
         """Nothing is left of a node but its row."""
 
     def end(self) -> None:

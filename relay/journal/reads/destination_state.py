@@ -25,7 +25,7 @@ def standing_of(connection: sa.Connection, name: str, *, lock: bool = False) -> 
 
 
 def own_time(now: float) -> sa.ColumnElement[float]:
-    """The own time of a delivery's destination, which stands still while it is paused (`Standing.time`)."""
+    """The time of the clock of a delivery's destination, which stops while it is paused (`Standing.time`)."""
     moment = sa.literal(now, sa.Double)
     time = (
         sa.select(sa.func.coalesce(destination.c.paused_at, moment) - destination.c.paused_for)

@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from relay.journal.sqlite import file_in_use
-from relay.journal.sqlite.locks import Life, beside, is_alive
+from relay.journal.sqlite.locks import NodeFile, beside, is_alive
 from relay.journal.tables.schema import node as _node
 from relay.journal.writes import nodes
 from relay.journal.writes.tx import Tx
@@ -31,7 +31,7 @@ class FileLease:
         self._times = times
         self._path = path
         self._node = node
-        self._life = None if node is None else Life(life_path(path, node))
+        self._file = None if node is None else NodeFile(life_path(path, node))
         self._began_at = self._clock = 0.0
         self._noted: Callable[[Tx], None] | None = None
         self._looked_at = time.monotonic()
@@ -48,18 +48,18 @@ class FileLease:
 
     def is_due(self, now: float) -> bool:  # noqa: ARG002 - see Lease
         """Whether the file is at its path no more; looks once a second."""
-        if self._life is not None and time.monotonic() - self._looked_at >= self._times.tick:
+        if self._file is not None and time.monotonic() - self._looked_at >= self._times.tick:
             self._looked_at = time.monotonic()
-            self._lost = self._lost or self._life.is_lost()
+            self._lost = self._lost or self._file.is_lost()
         return self._lost
 
     def renew(self, tx: Tx) -> None:
         """Make the file again, and the row; the next second tries it again where the file cannot be made."""
-        if self._life is None:
+        if self._file is None:
             return
         with contextlib.suppress(OSError):
-            if self._life.is_lost():
-                self._life.renew()
+            if self._file.is_lost():
+                self._file.renew()
         has_row = sa.select(sa.literal(1)).where(_node.c.id == tx.node)
         if not tx.connection.execute(has_row).first():
             nodes.register(tx.connection, node=tx.node, now=self._began_at, clock=self._clock)
@@ -70,15 +70,15 @@ class FileLease:
         """Remember what was last written into the row."""
         self._noted = work
 
-    def kept(self) -> None:
+    def renewal_committed(self) -> None:
         """What was lost is there again, if it could be made."""
-        self._lost = self._lost and self._life is not None and self._life.is_lost()
+        self._lost = self._lost and self._file is not None and self._file.is_lost()
 
     def may_start(self, now: float) -> bool:  # noqa: ARG002 - see Lease
         """Always but while the file cannot be made: others may take what this node holds."""
         return not self._lost
 
-    def gone(self, tx: Tx, owners: Collection[str]) -> set[str]:
+    def dead_nodes(self, tx: Tx, owners: Collection[str]) -> set[str]:
         """Which of the nodes that have a row, and of these owners, hold no file."""
         known = {row.id for row in tx.connection.execute(sa.select(_node.c.id))}
         others = (known | set(owners)) - {tx.node}
@@ -98,7 +98,7 @@ class FileLease:
         since = self._absent.setdefault(other, time.monotonic())
         return other in known and time.monotonic() - since < self._times.file_absent
 
-    def bury(self, nodes: Collection[str]) -> None:
+    def remove_files(self, nodes: Collection[str]) -> None:
         """Remove the files of dead nodes."""
         for one in nodes:
             self._absent.pop(one, None)
@@ -106,8 +106,8 @@ class FileLease:
 
     def end(self) -> None:
         """Let go of the file, and remove it."""
-        if self._life is not None:
-            self._life.end()
+        if self._file is not None:
+            self._file.end()
 
 
 def living(connection: sa.Connection, path: Path) -> set[str]:

@@ -181,7 +181,7 @@ class FileLock:
         self._next.close()
 
 
-class Life:
+class NodeFile:
     """A file that is locked as long as its process lives: the kernel lets go whatever kills it."""
 
     def __init__(self, path: Path) -> None:

@@ -85,7 +85,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why the journal takes no events now, if so."""
         return self._availability.reason
 
@@ -300,7 +300,7 @@ class Writer:
             with self._lock:
                 self._rejected.add(rejected)
             return self._refuse(jobs, self._availability.failure or "")
-        self._lease.kept()
+        self._lease.renewal_committed()
         self._witness.committed(sums)  # before its futures resolve
         self.tally.keep(sums)
         if self._hooks is not None:

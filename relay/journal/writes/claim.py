@@ -187,7 +187,7 @@ def _as_claimed(held: Delivery) -> sa.ColumnElement[bool]:
 
 
 def wake(tx: Tx, *, before: float, limit: int) -> int:
-    """Make due now what was given back without a due time before then; how many, at most `limit`."""
+    """Make due the deliveries that were parked before `before`; returns how many, at most `limit`."""
     parked = (
         sa.select(delivery.c.seq)
         .where(is_parked, delivery.c.parked_at < before, sa.not_(is_behind))

@@ -68,7 +68,7 @@ def probe(
 
 
 def is_stopped(at: Standing, now: float) -> bool:
-    """Whether a pause or a hold lets nothing pass, probes neither."""
+    """Whether a pause or a hold stops everything, probes included."""
     return at.paused_at is not None or (at.held_until is not None and at.held_until > now)
 
 

@@ -38,7 +38,7 @@ def retry(tx: Tx, ids: Sequence[str]) -> int:
 
 
 def replay(tx: Tx, plans: Sequence[Delivery]) -> int:
-    """Add deliveries of stored events, aged by their destinations' own time; how many of them have one."""
+    """Add deliveries of stored events, aged in their destinations' clocks; returns how many have one."""
     wanted = {one.event_id for one in plans}
     # Locked, so that no purge on another node takes an event away from under its new delivery.
     found = sa.select(event.c.id).where(event.c.id.in_(wanted)).order_by(event.c.seq).with_for_update()
@@ -79,7 +79,7 @@ def cancel(tx: Tx, ids: Sequence[str]) -> int:
 
 
 def expire(tx: Tx, name: str, *, before: float, limit: int) -> list[Delivery]:
-    """End what waits for a destination since before its age began then; the oldest first."""
+    """Expire deliveries whose age began before `before`, oldest first."""
     old = (
         sa.select(delivery.c.seq)
         .where(may_expire, delivery.c.destination == name, delivery.c.age_from < before)

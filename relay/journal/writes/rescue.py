@@ -32,19 +32,19 @@ class Lease(Protocol):
     def note(self, work: Callable[[Tx], None]) -> None:
         """What was last written into the row, to be done again where it must be made again."""
 
-    def kept(self) -> None:
+    def renewal_committed(self) -> None:
         """The transaction that made or renewed it is committed."""
 
     def may_start(self, now: float) -> bool:
         """Whether it is fresh enough to begin an attempt; called from any thread."""
 
-    def gone(self, tx: Tx, owners: Collection[str]) -> set[str]:
+    def dead_nodes(self, tx: Tx, owners: Collection[str]) -> set[str]:
         """Which of the nodes that have a row, and of these owners, live no more; their rows are locked."""
 
     def living(self, tx: Tx) -> set[str]:
         """Which nodes live, this one among them: those that may still begin attempts."""
 
-    def bury(self, nodes: Collection[str]) -> None:
+    def remove_files(self, nodes: Collection[str]) -> None:
         """Remove what dead nodes left beside the tables."""
 
     def end(self) -> None:
@@ -56,11 +56,11 @@ def rescue_dead(tx: Tx, *, lease: Lease, held: Collection[str]) -> list[Rescued]
 
     An owner without a row in `node` is dead too: it was a command, or its row went with a purge.
     """
-    dead = lease.gone(tx, claim.owners(tx))
+    dead = lease.dead_nodes(tx, claim.owners(tx))
     rescued = claim.rescue_from(tx, dead) + claim.rescue_forgotten(tx, held)
     if dead:
         tx.connection.execute(sa.delete(node).where(node.c.id.in_(dead)))
-        lease.bury(dead)
+        lease.remove_files(dead)
     # Commands and other nodes plan and settle deliveries too, in processes of their own.
     tx.sums.recount = True
     return rescued

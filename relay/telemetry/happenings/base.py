@@ -16,7 +16,7 @@ LONG = 1_024
 """Characters of an error or note in a log line; the journal keeps all of it."""
 
 
-class Voice:
+class TelemetryBase:
     """The ground of `Telemetry`, whose parts by duty each add their happenings."""
 
     def __init__(self, logs: Logs) -> None:

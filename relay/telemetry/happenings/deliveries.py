@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from relay.model import Attempt, Decision, Delivery, Event, Outcome
 from relay.telemetry.figures import RescuedDelivery
-from relay.telemetry.happenings.base import Voice, add, delivery_keys, is_alert, text_of
+from relay.telemetry.happenings.base import TelemetryBase, add, delivery_keys, is_alert, text_of
 from relay.telemetry.logs import iso
 
 
-class Deliveries(Voice):
+class Deliveries(TelemetryBase):
     """One method per happening of a delivery."""
 
     def attempt_finished(

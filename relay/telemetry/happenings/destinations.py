@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from relay.telemetry.happenings.base import Voice, add, text_of
+from relay.telemetry.happenings.base import TelemetryBase, add, text_of
 from relay.telemetry.span import span
 
 
-class Destinations(Voice):
+class Destinations(TelemetryBase):
     """One method per happening of a destination."""
 
     def breaker_opened(

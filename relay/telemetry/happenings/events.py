@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from relay.model import Event
-from relay.telemetry.happenings.base import Voice, add, event_keys, is_alert, text_of
+from relay.telemetry.happenings.base import TelemetryBase, add, event_keys, is_alert, text_of
 from relay.telemetry.logs import cut, masked_url
 from relay.telemetry.span import span
 
 
-class Events(Voice):
+class Events(TelemetryBase):
     """One method per happening of an event or of a request that became none."""
 
     def event_accepted(

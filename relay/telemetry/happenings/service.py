@@ -10,7 +10,7 @@ from typing import Any
 from relay.model import Standing
 from relay.telemetry.bugs import Bugs
 from relay.telemetry.figures import Figures
-from relay.telemetry.happenings.base import LONG, Voice, text_of
+from relay.telemetry.happenings.base import LONG, TelemetryBase, text_of
 from relay.telemetry.logs import Logs, iso, masked
 from relay.telemetry.metrics import set_all
 
@@ -18,7 +18,7 @@ _MOST_WARNINGS = 20
 """Warnings in one line; `relay check` has all of them."""
 
 
-class Life(Voice):
+class ServiceEvents(TelemetryBase):
     """One method per happening of the service."""
 
     def __init__(self, logs: Logs) -> None:
