@@ -16,6 +16,7 @@ import pytest
 
 from tests.support import Received, Receiver, RelayProcess, Reply, eventually, start_together
 from tests.support.databases import Databases
+from tests.support.length import Length
 from tests.support.load import again
 
 StartRelay = Callable[..., RelayProcess]
@@ -87,6 +88,7 @@ def test_a_wall_clock_that_jumps_changes_no_due_time_and_no_lease(
     receiver: Receiver,
     start_relay: StartRelay,
     request: pytest.FixtureRequest,
+    length: Length,
 ) -> None:
     """What is due in half an hour stays so, what is due in a second comes, and nobody is robbed."""
     config = f"""
@@ -99,13 +101,16 @@ routes:
   - {{source: in, to: [late, soon]}}
   - {{source: slow, to: slow}}
 """
-    receiver.script(*[Reply(delay=12)] * 2, path="/slow")
+    receiver.script(*[Reply(delay=length.seconds(12) + 1)] * 2, path="/slow")
     receiver.answer(503)
     clocks = [tmp_path / f"clock-{number}.offset" for number in range(len(JUMPS))]
     for clock in clocks:
         clock.write_text("+0")
     with _journal(kind, tmp_path, request) as url:
-        nodes = [start_relay(config, start=False, journal=url, env=_faked(clock)) for clock in clocks]
+        nodes = [
+            start_relay(config, start=False, journal=url, env={**_faked(clock), **length.env})
+            for clock in clocks
+        ]
         start_together(nodes)
         for node in nodes:
             for number in range(EVENTS):

@@ -14,6 +14,7 @@ import pytest
 from relay.egress import Egress, Result
 from relay.model import Outcome
 from tests.support import Fault, Receiver, RelayProcess, Reply, eventually, free_port
+from tests.support.length import Length
 from tests.unit.egress_helpers import OK, answering, attempt, listening, rules, saying
 
 StartRelay = Callable[..., RelayProcess]
@@ -180,14 +181,15 @@ routes:
 """
 
 
-@pytest.mark.parametrize("name", ["a\r\nX-Evil: 1", "a\nb", "a\rb", "a\x00b"])
-def test_a_header_cannot_be_injected(receiver: Receiver, start_relay: StartRelay, name: str) -> None:
+def test_a_header_cannot_be_injected(receiver: Receiver, start_relay: StartRelay) -> None:
     """A value that would end its line kills the delivery with the reason, and nothing is sent."""
     relay = start_relay(INJECTION % receiver.url)
-    relay.post("in", json.dumps({"name": name}))
-    (dead,) = relay.wait_log("delivery.dead")
-    assert (dead["outcome"], dead["reason"]) == ("transform_error", "transform_error")
-    assert dead["error"] == "header X-Name: the value has a line break or another control character"
+    names = ("a\r\nX-Evil: 1", "a\nb", "a\rb", "a\x00b")
+    for name in names:
+        relay.post("in", json.dumps({"name": name}))
+    for dead in relay.wait_log("delivery.dead", len(names)):
+        assert (dead["outcome"], dead["reason"]) == ("transform_error", "transform_error")
+        assert dead["error"] == "header X-Name: the value has a line break or another control character"
     assert receiver.requests == []
 
 
@@ -216,14 +218,14 @@ def test_what_is_meant_for_relay_goes_no_further(receiver: Receiver, start_relay
     assert b"forged" not in b"".join(value for _, value in received.headers)
 
 
-async def test_ten_thousand_cancelled_attempts_leave_nothing_behind() -> None:
+async def test_thousands_of_cancelled_attempts_leave_nothing_behind(length: Length) -> None:
     """Whatever attempts are cancelled in, be it dialling, sending or reading, the next ones succeed."""
     async with (
         listening(saying(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", OK, pause=0.02)) as stuck,
         listening(answering(OK)) as healthy,
         Egress(rules()) as egress,
     ):
-        for number in range(50):
+        for number in range(length.count(50, short=12)):
             tasks = [asyncio.create_task(attempt(egress, stuck.url)) for _ in range(200)]
             await asyncio.sleep(0.01 * (number % 6))
             for task in tasks:

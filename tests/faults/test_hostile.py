@@ -25,10 +25,7 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_a_hostile_body_is_forwarded_byte_for_byte(
-    receiver: Receiver, start_relay: StartRelay, body: bytes
-) -> None:
+def test_a_hostile_body_is_forwarded_byte_for_byte(receiver: Receiver, start_relay: StartRelay) -> None:
     """A body that no parser takes is accepted and forwarded, although routes and keys look into it."""
     relay = start_relay(
         f"""
@@ -39,10 +36,17 @@ routes:
   - {{name: all, source: in, to: out}}
 """
     )
-    assert relay.post("in", body).status == 202
-    assert receiver.wait(1)[0].body == body
-    (accepted,) = relay.wait_log("event.accepted")
-    assert (accepted.get("body_unparsed") == "too_deep") is body.startswith((b"[[", b'{"a":{"a"'))
+    too_deep = {}
+    for name, body in BODIES.items():
+        answer = relay.post("in", body)
+        assert answer.status == 202, name
+        (accepted,) = relay.wait_log("event.accepted", event_id=answer.json()["id"])
+        too_deep[name] = accepted.get("body_unparsed") == "too_deep"
+    assert {name for name, is_deep in too_deep.items() if is_deep} == {
+        "a hundred thousand brackets",
+        "seven thousand deep",
+    }
+    eventually(lambda: {one.body for one in receiver.requests} == set(BODIES.values()))
     assert relay.get("/readyz").status == 200
 
 
@@ -130,23 +134,21 @@ routes: [{{source: in, to: out}}]
     assert [relay.get(path).status for path in ("/hooks", "/hooks/in/", "/livez/", "/readyz/")] == [404] * 4
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "target"),
-    [
-        ("plants/berlin/events", 202, "/site/berlin"),
-        ("plants/..%2fadmin/events", 404, None),
-        ("plants/%2e%2e/events", 404, None),
-        ("plants/a%00b/events", 404, None),
-        ("plants/../admin", 404, None),
-        ("plants/a%3fb=1%23c/events", 202, "/site/a%3Fb%3D1%23c"),
-        ("plants/a%25%32%66b/events", 202, "/site/a%252fb"),
-        ("..%2fin", 404, None),
-        ("%2e%2e/livez", 404, None),
-    ],
-)
-def test_a_path_catches_one_segment_and_sends_it_as_one(
-    receiver: Receiver, start_relay: StartRelay, path: str, status: int, target: str | None
-) -> None:
+PATHS = {
+    "plants/berlin/events": "/site/berlin",
+    "plants/..%2fadmin/events": None,
+    "plants/%2e%2e/events": None,
+    "plants/a%00b/events": None,
+    "plants/../admin": None,
+    "plants/a%3fb=1%23c/events": "/site/a%3Fb%3D1%23c",
+    "plants/a%25%32%66b/events": "/site/a%252fb",
+    "..%2fin": None,
+    "%2e%2e/livez": None,
+}
+"""What each path is sent as; None is 404."""
+
+
+def test_a_path_catches_one_segment_and_sends_it_as_one(receiver: Receiver, start_relay: StartRelay) -> None:
     """What is no plain segment is 404; what is one cannot leave its place in a downstream's URL."""
     relay = start_relay(
         f"""
@@ -155,12 +157,12 @@ destinations: {{out: {{url: "{receiver.url}/site/{{{{ path.site }}}}"}}}}
 routes: [{{source: plant, to: out}}]
 """
     )
-    assert relay.post(path).status == status
-    if target is not None:
-        assert receiver.wait(1)[0].target == target
-    else:
-        relay.wait_log("event.rejected", reason="unknown_source")
-        assert receiver.requests == []
+    assert {path: relay.post(path).status for path in PATHS} == {
+        path: 404 if target is None else 202 for path, target in PATHS.items()
+    }
+    sent = {target for target in PATHS.values() if target is not None}
+    relay.wait_log("event.rejected", list(PATHS.values()).count(None), reason="unknown_source")
+    assert {one.target for one in receiver.wait(len(sent))} == sent
 
 
 def slowest_answer(relay: RelayProcess, done: threading.Event) -> float:

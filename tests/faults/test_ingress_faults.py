@@ -10,8 +10,6 @@ import resource
 import socket
 from collections.abc import Callable, Iterator
 
-import pytest
-
 from tests.support import Receiver, RelayProcess
 from tests.support.http import request
 
@@ -41,24 +39,23 @@ def exchange(relay: RelayProcess, sent: bytes) -> bytes:
         return answer
 
 
-@pytest.mark.parametrize(
-    "framing",
-    [
-        b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-        b"Content-Length: +4\r\n\r\n{  }",
-        b"Host: other\r\nContent-Length: 2\r\n\r\n{}",
-        b"X: y\nContent-Length: 2\r\n\r\n{}",
-    ],
-    ids=["length and chunks", "two lengths", "a signed length", "two hosts", "a bare line feed"],
-)
-def test_smuggling(receiver: Receiver, start_relay: StartRelay, framing: bytes) -> None:
+FRAMINGS = {
+    "length and chunks": b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "a signed length": b"Content-Length: +4\r\n\r\n{  }",
+    "two hosts": b"Host: other\r\nContent-Length: 2\r\n\r\n{}",
+    "a bare line feed": b"X: y\nContent-Length: 2\r\n\r\n{}",
+}
+
+
+def test_smuggling(receiver: Receiver, start_relay: StartRelay) -> None:
     """What two servers could read in two ways is refused and its connection closed, with what follows it."""
     relay = start_relay(config(receiver))
     follower = HEAD + b"Content-Length: 8\r\n\r\nsmuggled"
-    answer = exchange(relay, HEAD + framing + follower)
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert answer.count(b"HTTP/1.1 ") == 1
+    for name, framing in FRAMINGS.items():
+        answer = exchange(relay, HEAD + framing + follower)
+        assert answer.startswith(b"HTTP/1.1 400 "), name
+        assert answer.count(b"HTTP/1.1 ") == 1, name
     assert relay.post("in", b"honest").status == 202
     assert [got.body for got in receiver.wait(1)] == [b"honest"]
     assert len(relay.cli("events", "--json").json()["events"]) == 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from relay.journal import Journal, Reader
-from tests.journal.making import Fresh, StillClock, Told, opened
+from tests.journal.making import QUICK, Fresh, StillClock, Told, opened
 from tests.support.journals import prepare
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def hooks() -> Told:
 @pytest.fixture
 def journal(engine: str, clock: StillClock, hooks: Told) -> Iterator[Journal]:
     """A journal, open in a process that serves."""
-    with opened(engine, clock=clock, hooks=hooks, append_timeout=30.0) as journal:
+    with opened(engine, clock=clock, hooks=hooks, append_timeout=30.0, times=QUICK) as journal:
         yield journal
 
 

@@ -7,7 +7,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,10 @@ class Told:
     def internal_error(self, *, where: str, error: BaseException, delivery_id: str | None) -> None:
         """Remember it."""
         self.bugs.append(error)
+
+
+QUICK = replace(TIMES, tick=0.1)
+"""A writer that looks ten times a second whether what was in its way is gone."""
 
 
 @contextlib.contextmanager

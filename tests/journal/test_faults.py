@@ -280,7 +280,7 @@ async def test_no_error_of_a_turn_ends_the_thread_that_writes(
     await journal.append(make_entry("billing"))
 
 
-@pytest.mark.parametrize("method", ["is_due", "kept"])
+@pytest.mark.parametrize("method", ["is_due", "renewal_committed"])
 async def test_what_is_kept_outlives_whatever_a_turn_meets(
     journal: Journal, hooks: Told, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import email
 import email.policy
 import json
-import ssl
 import subprocess
 import sys
-import warnings
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
@@ -21,7 +17,8 @@ from tests.support.ending import end, ended_on_failure
 from tests.support.http import free_port
 from tests.support.wait import eventually
 
-ROOT = Path(__file__).parents[2]
+SERVER = Path(__file__).with_name("mail_server.py")
+"""Started by its path: it imports nothing of the tests, which would take four times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +75,7 @@ class Mailbox:
         log = self._folder / f"mail-{self.port}.log"
         with self._file.open("wb") as out, log.open("wb") as err:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.mailbox", json.dumps(self._options)],
-                cwd=ROOT,
+                [sys.executable, "-P", str(SERVER), json.dumps(self._options)],
                 stdout=out,
                 stderr=err,
             )
@@ -118,67 +114,3 @@ class Mailbox:
     def _lines(self) -> list[dict[str, Any]]:
         text = self._file.read_text()
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()[1:]]
-
-
-async def serve(options: dict[str, Any]) -> None:
-    """Be the server, until the process is ended: a line for each message, after one when it is ready."""
-    # Here and not above: no test is to import it, since it warns.
-    from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session  # noqa: PLC0415
-
-    replies = list(options["replies"])
-
-    class Handler:
-        async def handle_RCPT(  # noqa: N802 - aiosmtpd's own
-            self, server: SMTP, session: Session, envelope: Envelope, address: str, rcpt_options: list[str]
-        ) -> str:
-            if address in options["refuse"]:
-                return "550 5.1.1 no such mailbox"
-            envelope.rcpt_tos.append(address)
-            return "250 2.1.5 ok"
-
-        async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-            reply = replies.pop(0) if replies else "250 2.0.0 Ok: queued as TEST"
-            line = {
-                "accepted": reply.startswith("250"),
-                "sender": envelope.mail_from,
-                "recipients": envelope.rcpt_tos,
-                "raw": bytes(envelope.original_content or b"").decode("latin-1"),
-                "tls": session.ssl is not None or options["implicit"],
-                "login": session.auth_data if isinstance(session.auth_data, str) else None,
-            }
-            print(json.dumps(line), flush=True)  # noqa: T201 - to the file that is read
-            return reply
-
-    def authenticate(
-        server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: LoginPassword
-    ) -> AuthResult:
-        given = [data.login.decode(), data.password.decode()]
-        return AuthResult(success=given == options["login"], handled=False, auth_data=given[0])
-
-    context = None
-    if options["certificate"]:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(*options["certificate"])
-
-    def connected() -> SMTP:
-        return SMTP(
-            Handler(),
-            tls_context=None if options["implicit"] else context,
-            authenticator=authenticate if options["login"] else None,
-            auth_required=bool(options["login"]),
-            auth_require_tls=context is not None and not options["implicit"],
-            enable_SMTPUTF8=True,
-            loop=asyncio.get_running_loop(),
-        )
-
-    listener = await asyncio.get_running_loop().create_server(
-        connected, "127.0.0.1", options["port"], ssl=context if options["implicit"] else None
-    )
-    print("{}", flush=True)  # noqa: T201 - likewise
-    await listener.serve_forever()
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(json.loads(sys.argv[1])))
