@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 import sqlalchemy as sa
 
 from relay.errors import JournalUnavailable
-from relay.journal import losses
+from relay.journal import losses, purge
 from relay.journal.destinations import Destinations
 from relay.journal.engine import Engine
 from relay.journal.hooks import Hooks
@@ -36,8 +36,8 @@ from relay.journal.values import (
 from relay.journal.writer.rewind import Witness
 from relay.journal.writer.thread import Writer
 from relay.journal.writes import claim, destination_state, nodes, operate, settle
-from relay.journal.writes import retention as purging
 from relay.journal.writes.rescue import Lease, rescue_dead
+from relay.journal.writes.retention import Early
 from relay.journal.writes.tx import BATCH, Tx
 from relay.model import Delivery, Outcome
 from relay.process.clock import Clock
@@ -353,39 +353,16 @@ class Journal(Destinations):
 
     async def purge(self, retention: Retention, now: float | None = None) -> Purged:
         """Remove what was kept long enough, in batches; more where the journal is over `max_size`."""
-        now = self._clock.now() if now is None else now
-        cutoffs = purging.Cutoffs.of(retention, now)
-        steps = (
-            purging.purge_delivered,
-            purging.purge_dead,
-            purging.purge_filtered,
-            purging.purge_keys,
+        return await purge.purge(
+            self._do,
+            lambda tx: self._engine.size(tx.connection),
+            retention=retention,
+            now=self._clock.now() if now is None else now,
         )
-        total = Purged()
-        for step in steps:
-            total += await self._purge(step, cutoffs, None)
-        if retention.max_size is not None:
-            for step in (purging.purge_filtered, purging.purge_delivered):
-                total += await self._purge(step, cutoffs.early(now), retention.max_size)
-        return total
 
-    async def purge_early(self, early: purging.Early) -> Purged:
+    async def purge_early(self, early: Early) -> Purged:
         """Remove what an operator names before its time, in batches."""
-        total = Purged()
-        for step in early.steps:
-            total += await self._purge(step, early.cutoffs, None)
-        return total
-
-    async def _purge(self, step: purging.Step, cutoffs: purging.Cutoffs, max_size: int | None) -> Purged:
-        total = Purged()
-        cursor: purging.Cursor | None = purging.START
-        while cursor is not None and (max_size is None or await self._size() > max_size):
-            removed, cursor = await self._do(partial(step, cutoffs=cutoffs, cursor=cursor))
-            total += removed
-        return total
-
-    async def _size(self) -> int:
-        return await self._do(lambda tx: self._engine.size(tx.connection))
+        return await purge.purge_early(self._do, early)
 
     def now(self) -> float:
         """The time that the journal goes by, in Unix seconds."""
