@@ -27,9 +27,7 @@ def load_settings(**flags: object) -> Settings:
 
 def todays_file(config_path: Path | None) -> Configuration:
     """The configuration as it is now; its secrets are not needed, so the shell need not have them."""
-    from relay import config
-
-    return config.load(load_settings(config=config_path).config, os.environ, allow_unset=True)
+    return _file_without_secrets(load_settings(config=config_path).config)
 
 
 def file_destinations(config_path: Path | None) -> Mapping[str, Destination] | None:
@@ -40,12 +38,18 @@ def file_destinations(config_path: Path | None) -> Mapping[str, Destination] | N
     if config_path is None and not path.exists():
         return None
     try:
-        return todays_file(config_path).destinations
+        return _file_without_secrets(path).destinations
     except ConfigError:
         render.note(
             f"{path} has mistakes (see `relay check`): what waits for a destination that left it is not shown"
         )
         return None
+
+
+def _file_without_secrets(path: Path) -> Configuration:
+    from relay import config
+
+    return config.load(path, os.environ, allow_unset=True)
 
 
 @contextmanager

@@ -317,8 +317,8 @@ class IngressApp(FastAPI):
 def create_app(service: Service) -> FastAPI:
     """The ingress application: `/hooks/…`, `/livez`, `/readyz`, and nothing else."""
     app = IngressApp(service)
-    app.add_api_route("/livez", livez, methods=["GET"])
-    app.add_api_route("/readyz", readyz, methods=["GET"])
+    app.add_api_route("/livez", livez, methods=["GET"], response_model=None)
+    app.add_api_route("/readyz", readyz, methods=["GET"], response_model=None)
     return app
 
 

@@ -29,6 +29,6 @@ def create_app(figures: Figures, *, refresh: Callable[[], Awaitable[None]], sett
         await refresh()
         return Response(generate_latest(figures), media_type=CONTENT_TYPE_LATEST)
 
-    app.add_api_route("/metrics", metrics, methods=["GET"])
+    app.add_api_route("/metrics", metrics, methods=["GET"], response_model=None)
     app.add_middleware(Gate, token=settings.admin_token, name=settings.admin_host)
     return app

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-_READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")
-"""Variables that a program reads before any of ours runs; a forked child would not heed them."""
+_READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "SSL_CERT_")
+"""Variables that are read before any of ours runs, or by an import; a forked child would not heed them."""
 
 
 LONGEST = 1 << 20

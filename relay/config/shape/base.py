@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -28,12 +34,47 @@ class Model(BaseModel):
         extra="forbid",
         validate_default=True,
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
     )
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
         """Nothing: values may have come from `${…}`."""
         return []
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /
+    ) -> JsonSchemaValue:
+        """The schema with what stands below each key in the source as its description.
+
+        `use_attribute_docstrings` would read and parse the source of every model at each start.
+        """
+        made = handler(schema)
+        described = _descriptions(cls)
+        for key, value in handler.resolve_ref_schema(made).get("properties", {}).items():
+            if key in described:
+                value.setdefault("description", described[key])
+        return made
+
+
+def _descriptions(model: type[BaseModel]) -> dict[str, str]:
+    """The docstring of each field, by the key that the file has for it."""
+    found: dict[str, str] = {}
+    for each in reversed(model.__mro__):
+        if not issubclass(each, Model):
+            continue
+        with suppress(OSError):  # one that `create_model` made has no source
+            (body,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+            found.update(_docstrings(body.body) if isinstance(body, ast.ClassDef) else ())
+    fields = model.model_fields
+    return {fields[name].alias or name: text for name, text in found.items() if name in fields}
+
+
+def _docstrings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
+    """Each annotated name of a class's body that a string follows, with that string."""
+    for field, below in pairwise(body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield name, inspect.cleandoc(text)
 
 
 def default(value: object) -> Any:

@@ -76,7 +76,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             {} if self._nameservers is None else {"nameservers": list(self._nameservers)}
         )
         self._resolver = aiohttp.AsyncResolver(**options)
-        self._ssl = self._ssl or ssl.create_default_context()
         return self
 
     async def __aexit__(
@@ -161,14 +160,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         return self._proxied
 
     def _open(self, socket_factory: Callable[[tuple[Any, ...]], socket.socket] | None) -> _Line:
-        if self._resolver is None or self._ssl is None:
+        if self._resolver is None:
             raise RuntimeError("the transport is not open: use it as an async context manager")
         connector = Connector(
             heads=self._heads,
             limit=0,  # how many at once is a question of the destination's concurrency
             keepalive_timeout=_KEEP_ALIVE,
             resolver=self._resolver,
-            ssl=self._ssl,
+            ssl=self._ssl or True,  # True is the context that importing aiohttp made: each takes 50 ms
             socket_factory=socket_factory,
         )
         line = _Line(
