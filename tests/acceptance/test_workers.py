@@ -109,10 +109,34 @@ def load(relay: RelayProcess) -> Iterator[list[str]]:
             sender.join()
 
 
-def test_two_workers_share_one_address_and_one_page(receiver: Receiver, start_relay: StartRelay) -> None:
+def test_two_workers_from_start_to_end(receiver: Receiver, start_relay: StartRelay, length: Length) -> None:
+    """What holds of two workers, one thing after another on one service, and on the one that follows it."""
+    page = free_port()
+    relay = start_relay(
+        config(receiver), flags=(*TWO, "--watch"), env={**length.env, "RELAY_METRICS_PORT": str(page)}
+    )
+    _they_share_one_address_and_one_page(relay, receiver, page)
+    _a_second_service_on_the_same_address_is_refused(relay, receiver, start_relay)
+    _a_new_file_reaches_every_worker(relay, receiver)
+    survivor = _mistakes_in_the_file_do_not_end_who_serves(relay)
+    _a_hung_worker_leaves_the_page_alone_and_is_replaced(relay, survivor)
+    _workers_end_when_their_parent_is_killed(relay)
+    following = start_relay(
+        config(receiver).replace("{verify: none}", "{verify: none, allow_ips: 127.0.0.1}"),
+        flags=TWO,
+        journal=relay.journal,
+        env={"RELAY_HOST": "::"},
+        start=False,
+    )
+    following.port = relay.port
+    following.start(timeout=WITHIN)
+    both_ready(following)
+    _every_address_of_both_families_is_served(following)
+    _a_sigterm_ends_all_and_gives_what_is_in_flight_the_grace(following, receiver)
+
+
+def _they_share_one_address_and_one_page(relay: RelayProcess, receiver: Receiver, port: int) -> None:
     """Both take events from one port; one page, also on METRICS_PORT, adds them up; the log tears no line."""
-    port = free_port()
-    relay = start_relay(config(receiver), env={"RELAY_WORKERS": "2", "RELAY_METRICS_PORT": str(port)})
     found = both_ready(relay)
     assert len({one["pid"] for one in found}) == 2
     assert relay.pid not in {one["pid"] for one in found}
@@ -136,9 +160,116 @@ def test_two_workers_share_one_address_and_one_page(receiver: Receiver, start_re
     for name in ("service.started", "service.ready"):
         assert {line["node"] for line in relay.log(name) if "node" in line} == set(taken)
     assert [line["nodes"] for line in relay.log("service.ready")] == [2, 2]
+
+
+def _a_second_service_on_the_same_address_is_refused(
+    relay: RelayProcess, receiver: Receiver, start_relay: StartRelay
+) -> None:
+    """Workers share an address with each other and with nobody else, who would take half of what comes."""
+    for flags in ((), TWO):
+        second = start_relay(config(receiver), flags=flags, env={"RELAY_PORT": str(relay.port)}, start=False)
+        ended = second.start(ready=False).wait_exit(timeout=WITHIN)
+        assert ended.code == 2
+        assert f"cannot listen on 127.0.0.1:{relay.port}: Address already in use" in ended.err
+
+
+def _a_new_file_reaches_every_worker(relay: RelayProcess, receiver: Receiver) -> None:
+    """By SIGHUP to the parent, by `relay reload`, and by the file itself with --watch."""
+
+    def digests() -> set[str]:
+        return {one["config"] for one in workers(relay)}
+
+    first = digests()
+    told = relay.cli("reload").out
+    assert told.count("took the file") == 2
+    relay.config.write_text(config(receiver, name="other"))
+    eventually(lambda: digests() != first and len(digests()) == 1, timeout=WITHIN)
+    loaded = len(relay.log("config.loaded"))
+    relay.signal(signal.SIGHUP)
+    eventually(
+        lambda: len({line["node"] for line in relay.log("config.loaded")[loaded:]}) == 2, timeout=WITHIN
+    )
+
+
+def _mistakes_in_the_file_do_not_end_who_serves(relay: RelayProcess) -> dict[str, Any]:
+    """A worker that takes a dead one's place and finds mistakes tries again; the other, returned, goes on."""
+    victim, other = workers(relay)
+    good = relay.config.read_text()
+    ready = len(relay.log("service.ready"))
+    relay.config.write_text(good.replace("to: other", "to: nowhere"))
+    os.kill(victim["pid"], signal.SIGKILL)
+    lines = relay.wait_log("library.message", 2, logger="relay.workers", timeout=WITHIN)
+    assert "ended by exit code 2; another starts in 1 s" in lines[1]["message"]
+    assert relay.post("in").status == 202
+    relay.config.write_text(good)
+    relay.wait_log("service.ready", ready + 1, timeout=WITHIN)
+    assert other["pid"] in {one["pid"] for one in workers(relay)}
+    return other
+
+
+def _a_hung_worker_leaves_the_page_alone_and_is_replaced(relay: RelayProcess, frozen: dict[str, Any]) -> None:
+    """Its last counts stand on the page, whose gauges another looks up; then another takes its place."""
+    relay.wait_log("attempt.finished", 81)
+    taken = metric(relay, "relay_events_total")
+    assert taken >= len(relay.log("event.accepted", node=frozen["id"])) > 0
+    ready, ended = len(relay.log("service.ready")), len(relay.log("library.message", logger="relay.workers"))
+    os.kill(frozen["pid"], signal.SIGSTOP)
+    assert metric(relay, "relay_events_total") == taken
+    assert metric(relay, "relay_journal_bytes") > 0
+    *_, line = relay.wait_log("library.message", ended + 1, logger="relay.workers", timeout=2 * WITHIN)
+    assert f"(process {frozen['pid']}) ended by a signal, since it was hung" in line["message"]
+    relay.wait_log("service.ready", ready + 1, timeout=WITHIN)
+    assert metric(relay, "relay_events_total") == taken
+    assert len(workers(relay)) == 2
+
+
+def _workers_end_when_their_parent_is_killed(relay: RelayProcess) -> None:
+    """Nobody would supervise them, and the next start could not have the address."""
+    pids = [one["pid"] for one in workers(relay)]
+    relay.kill9()
+    eventually(lambda: all(has_ended(pid) for pid in pids), timeout=WITHIN)
+    assert len(relay.log("service.stopped")) == 2
+
+
+def _every_address_of_both_families_is_served(relay: RelayProcess) -> None:
+    """`::` takes connections over IPv4 too, and such a peer keeps its plain address."""
+    assert relay.post("in").status == 202
+    assert post(f"http://[::1]:{relay.port}/hooks/in").status == 403
+    (line,) = relay.wait_log("event.rejected")
+    assert line["remote"] == "::1"
+    relay.post("nowhere")
+    assert relay.wait_log("event.rejected", 2)[1]["remote"] == "127.0.0.1"
+
+
+def _a_sigterm_ends_all_and_gives_what_is_in_flight_the_grace(
+    relay: RelayProcess, receiver: Receiver
+) -> None:
+    """The parent ends with 0 once every worker has drained, and no process is left."""
+    relay.wait_log("attempt.finished", outcome="delivered")
+    receiver.always = Reply(delay=1.0)
+    pids, before = [one["pid"] for one in workers(relay)], len(receiver.requests)
+    for _ in range(6):
+        relay.post("in")
+    receiver.wait(before + 6)
     assert relay.term() == 0
+    assert all(has_ended(pid) for pid in pids)
+    assert len(relay.log("attempt.finished", outcome="delivered")) == 7
+    drained = {line["node"] for line in relay.log("service.draining")}
+    assert len(drained) == 2
     assert len(relay.log("service.stopped")) == 3
     assert "ledger balances" in relay.cli("ledger").out
+
+
+def test_one_worker_is_one_process(receiver: Receiver, start_relay: StartRelay) -> None:
+    """Nobody supervises a single worker: the process that was started serves, on both families by `::`."""
+    relay = start_relay(
+        config(receiver).replace("{verify: none}", "{verify: none, allow_ips: 127.0.0.1}"),
+        flags=("--workers", "1"),
+        env={"RELAY_HOST": "::"},
+    )
+    (only,) = workers(relay)
+    assert only["pid"] == relay.pid
+    _every_address_of_both_families_is_served(relay)
 
 
 def test_killing_one_of_two_loses_nothing_and_the_other_goes_on(
@@ -178,53 +309,6 @@ def test_killing_one_of_two_loses_nothing_and_the_other_goes_on(
     assert relay.term() == 0
 
 
-def test_a_new_file_reaches_every_worker(receiver: Receiver, start_relay: StartRelay) -> None:
-    """By SIGHUP to the parent, by `relay reload`, and by the file itself with --watch."""
-    relay = start_relay(config(receiver), flags=(*TWO, "--watch"))
-    both_ready(relay)
-
-    def digests() -> set[str]:
-        return {one["config"] for one in workers(relay)}
-
-    first = digests()
-    told = relay.cli("reload").out
-    assert told.count("took the file") == 2
-    relay.config.write_text(config(receiver, name="other"))
-    eventually(lambda: digests() != first and len(digests()) == 1, timeout=WITHIN)
-    loaded = len(relay.log("config.loaded"))
-    relay.signal(signal.SIGHUP)
-    lines = relay.wait_log("config.loaded", loaded + 2, timeout=WITHIN)
-    assert len({line["node"] for line in lines[loaded:]}) == 2
-
-
-def test_a_sigterm_ends_all_and_gives_what_is_in_flight_the_grace(
-    receiver: Receiver, start_relay: StartRelay
-) -> None:
-    """The parent ends with 0 once every worker has drained, and no process is left."""
-    receiver.always = Reply(delay=1.0)
-    relay = start_relay(config(receiver), flags=TWO)
-    pids = [one["pid"] for one in both_ready(relay)]
-    for _ in range(6):
-        relay.post("in")
-    receiver.wait(6)
-    assert relay.term() == 0
-    assert all(has_ended(pid) for pid in pids)
-    assert len(relay.log("attempt.finished", outcome="delivered")) == 6
-    drained = {line["node"] for line in relay.log("service.draining")}
-    assert len(drained) == 2
-
-
-def test_workers_end_when_their_parent_is_killed(receiver: Receiver, start_relay: StartRelay) -> None:
-    """Nobody would supervise them, and the next start could not have the address."""
-    relay = start_relay(config(receiver), flags=TWO)
-    pids = [one["pid"] for one in both_ready(relay)]
-    relay.kill9()
-    eventually(lambda: all(has_ended(pid) for pid in pids), timeout=WITHIN)
-    assert len(relay.log("service.stopped")) == 2
-    relay.start()
-    assert relay.post("in").status == 202
-
-
 def test_a_file_with_mistakes_is_told_once_and_ends_all_with_two(
     receiver: Receiver, start_relay: StartRelay
 ) -> None:
@@ -237,78 +321,8 @@ def test_a_file_with_mistakes_is_told_once_and_ends_all_with_two(
     assert not relay.log("library.message")
 
 
-def test_mistakes_in_the_file_do_not_end_who_serves(receiver: Receiver, start_relay: StartRelay) -> None:
-    """A worker that takes a dead one's place and finds mistakes tries again; the other goes on."""
-    relay = start_relay(config(receiver), flags=TWO)
-    victim, other = both_ready(relay)
-    good = relay.config.read_text()
-    relay.config.write_text(good.replace("to: out", "to: nowhere"))
-    os.kill(victim["pid"], signal.SIGKILL)
-    lines = relay.wait_log("library.message", 2, logger="relay.workers", timeout=WITHIN)
-    assert "ended by exit code 2; another starts in 1 s" in lines[1]["message"]
-    assert relay.post("in").status == 202
-    relay.config.write_text(good)
-    relay.wait_log("service.ready", 3, timeout=WITHIN)
-    assert other["pid"] in {one["pid"] for one in workers(relay)}
-
-
-def test_a_second_service_on_the_same_address_is_refused(receiver: Receiver, start_relay: StartRelay) -> None:
-    """Workers share an address with each other and with nobody else, who would take half of what comes."""
-    relay = start_relay(config(receiver), flags=TWO)
-    for flags in ((), TWO):
-        second = start_relay(config(receiver), flags=flags, env={"RELAY_PORT": str(relay.port)}, start=False)
-        ended = second.start(ready=False).wait_exit(timeout=WITHIN)
-        assert ended.code == 2
-        assert f"cannot listen on 127.0.0.1:{relay.port}: Address already in use" in ended.err
-
-
-def test_a_hung_worker_leaves_the_page_alone_and_is_replaced(
-    receiver: Receiver, start_relay: StartRelay, length: Length
-) -> None:
-    """Its last counts stand on the page, whose gauges another looks up; then another takes its place."""
-    relay = start_relay(config(receiver), flags=TWO, env=length.env)
-    frozen, _ = both_ready(relay)
-    for _ in range(10):
-        relay.post("in")
-    relay.wait_log("attempt.finished", 10)
-    assert metric(relay, "relay_events_total") == 10
-    os.kill(frozen["pid"], signal.SIGSTOP)
-    assert metric(relay, "relay_events_total") == 10
-    assert metric(relay, "relay_journal_bytes") > 0
-    (line,) = relay.wait_log("library.message", logger="relay.workers", timeout=2 * WITHIN)
-    assert f"(process {frozen['pid']}) ended by a signal, since it was hung" in line["message"]
-    relay.wait_log("service.ready", 3, timeout=WITHIN)
-    assert metric(relay, "relay_events_total") == 10
-    assert len(workers(relay)) == 2
-
-
-def test_one_worker_is_one_process(receiver: Receiver, start_relay: StartRelay) -> None:
-    """Nobody supervises a single worker: the process that was started serves."""
-    relay = start_relay(config(receiver), flags=("--workers", "1"))
-    (only,) = workers(relay)
-    assert only["pid"] == relay.pid
-
-
 def test_a_worker_is_not_for_people(receiver: Receiver, start_relay: StartRelay) -> None:
     """Started by hand it says what starts it."""
     ended = start_relay(config(receiver), start=False).cli("worker", check=False)
     assert ended.code == 2
     assert "relay serve --workers N" in ended.err
-
-
-@pytest.mark.parametrize("flags", [(), TWO])
-def test_every_address_of_both_families(
-    receiver: Receiver, start_relay: StartRelay, flags: tuple[str, ...]
-) -> None:
-    """`::` takes connections over IPv4 too, and such a peer keeps its plain address."""
-    relay = start_relay(
-        config(receiver).replace("{verify: none}", "{verify: none, allow_ips: 127.0.0.1}"),
-        flags=flags,
-        env={"RELAY_HOST": "::"},
-    )
-    assert relay.post("in").status == 202
-    assert post(f"http://[::1]:{relay.port}/hooks/in").status == 403
-    (line,) = relay.wait_log("event.rejected")
-    assert line["remote"] == "::1"
-    relay.post("nowhere")
-    assert relay.wait_log("event.rejected", 2)[1]["remote"] == "127.0.0.1"
