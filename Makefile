@@ -38,7 +38,7 @@ check: $(STAMP) ## All that a change must pass; CI runs the same
 
 faults: $(STAMP) ## The experiments in full length, with a table of what became of each event
 	$(BIN)/pytest --numprocesses 2 --dist worksteal --full-length --timeout 900 tests/faults tests/acceptance/test_workers.py \
-		tests/acceptance/test_topology.py
+		tests/acceptance/test_topology.py tests/journal/test_lanes_model.py tests/journal/test_ledger.py
 
 bench: $(STAMP) ## Relay against the limit and a plain BackgroundTasks service; BENCH=--quick for one round
 	$(BIN)/python -m tests.benchmarks $(BENCH)

@@ -13,6 +13,7 @@ import pytest
 from relay.journal import Journal, Reader
 from tests.journal.making import QUICK, Fresh, StillClock, Told, opened
 from tests.support.journals import prepare
+from tests.support.length import Length
 
 if TYPE_CHECKING:
     from tests.support.databases import Databases
@@ -25,12 +26,12 @@ def _file() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def fresh(request: pytest.FixtureRequest) -> Fresh:
+def fresh(request: pytest.FixtureRequest, length: Length) -> Fresh:
     """New journals, for a test that needs many."""
     if request.param == "sqlite":
-        return Fresh(_file, 20)
+        return Fresh(_file, length.count(20, short=10))
     databases: Databases = request.getfixturevalue("databases")
-    return Fresh(databases.one, 8)
+    return Fresh(databases.one, length.count(8, short=4))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

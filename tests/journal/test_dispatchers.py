@@ -104,14 +104,16 @@ async def test_a_concurrency_of_one_is_one_while_nodes_come_and_go(engine: str, 
             await feed(first, 0.5)
             second = await others.enter_async_context(node(engine, configuration, downstream.take))
             third = await others.enter_async_context(node(engine, configuration, downstream.take))
-            await asyncio.gather(feed(first, 2), feed(second, 11), feed(third, 11))
+            await asyncio.gather(*(feed(bench, 1.5) for bench in (first, second, third)))
+        async with asyncio.timeout(60):
+            while not second.sent + third.sent:  # they go on where the first one left off
+                await feed(second, 0.1)
         async with node(engine, configuration, downstream.take) as fourth:
             await asyncio.gather(*(feed(bench, 1) for bench in (second, third, fourth)))
         await all_done(engine, within=60)
     assert downstream.most == 1
     assert len(downstream.came) == len(set(downstream.came)) == next(numbers)
     assert first.sent
-    assert second.sent + third.sent, "they go on where the first one left off"
 
 
 async def test_a_lane_keeps_its_order_over_nodes(engine: str, tmp_path: Path) -> None:

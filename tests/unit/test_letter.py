@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.egress.attempt_input import AttemptInput
@@ -126,6 +126,7 @@ hostile = st.text(
 )
 
 
+@settings(max_examples=30)
 @given(subject=hostile, kind=hostile, provider_id=hostile, key=hostile)
 def test_nothing_that_came_writes_a_header(subject: str, kind: str, provider_id: str, key: str) -> None:
     """Whatever a sender or a transform puts in, the headers are ours, each once and in one line."""
