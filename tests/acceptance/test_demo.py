@@ -8,9 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.support import eventually, forked
 
 DEMO = [sys.executable, "-m", "relay", "demo"]
 
@@ -33,35 +38,49 @@ def test_once_shows_every_event_delivered_after_a_failure(environ: dict[str, str
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stays_until_told_and_takes_its_service_along(
-    number: signal.Signals, environ: dict[str, str], tmp_path: Path
-) -> None:
-    """Without --once it stays up, and its commands work; a signal ends it, its service and its files."""
-    # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
-    heeding = ["env", "--default-signal=INT", *DEMO]
-    with subprocess.Popen(heeding, env=environ, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "stays up until Ctrl-C" in line:
-                break
+@contextmanager
+def staying(environ: dict[str, str], folder: Path, line: str) -> Iterator[tuple[forked.Forked, int]]:
+    """A demo without --once that has printed this line, and the id of its service."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as empty:
+
+        def printed() -> str:
+            return os.pread(output.fileno(), 1 << 20, 0).decode()
+
+        streams = {"stdin": empty.fileno(), "stdout": output.fileno(), "stderr": output.fileno()}
+        demo = forked.template().start(("demo",), environ=environ, folder=folder, **streams)
+        try:
+            eventually(lambda: line in printed(), timeout=60, describe=printed)
+            (made,) = folder.iterdir()
+            service = int(re.search(r'"pid": ?(\d+)', (made / "relay.log").read_text())[1])  # type: ignore[index]
+            os.kill(service, 0)
+            yield demo, service
+        finally:
+            if demo.poll() is None:
+                os.kill(demo.pid, signal.SIGTERM)
+                demo.wait(30)
+
+
+def test_it_stays_until_ctrl_c_and_takes_its_service_along(environ: dict[str, str], tmp_path: Path) -> None:
+    """Without --once it stays up, and its commands work; Ctrl-C ends it, its service and its files."""
+    with staying(environ, tmp_path, "stays up until Ctrl-C") as (demo, service):
         (folder,) = tmp_path.iterdir()
-        log = folder / "relay.log"
-        pid = int(re.search(r'"pid": ?(\d+)', log.read_text())[1])  # type: ignore[index]
-        os.kill(pid, 0)
-        bare = [
-            "env",
-            "-i",
-            "PATH=/usr/bin:/bin",
-            "sh",
-            "-c",
-            f". {folder}/environment.sh; relay events --json",
-        ]
+        command = f". {folder}/environment.sh; relay events --json"
+        bare = ["env", "-i", "PATH=/usr/bin:/bin", "sh", "-c", command]
         listed = subprocess.run(bare, capture_output=True, text=True, check=False)
-        process.send_signal(number)
-        assert process.wait(30) in {0, 128 + number}
+        os.kill(demo.pid, signal.SIGINT)
+        assert demo.wait(30) == 0
     assert listed.stderr == ""
     assert len(json.loads(listed.stdout)["events"]) == 5
     with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+        os.kill(service, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sigterm_ends_it_and_takes_its_service_along(environ: dict[str, str], tmp_path: Path) -> None:
+    """Also in the middle of what it shows."""
+    with staying(environ, tmp_path, "Relay listens on") as (demo, service):
+        os.kill(demo.pid, signal.SIGTERM)
+        assert demo.wait(30) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(service, 0)
     assert list(tmp_path.iterdir()) == []

@@ -141,6 +141,8 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.update(request["environ"])
     os.chdir(request["folder"])
     time.tzset()
+    # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["relay", *request["arguments"]]
     if os.environ.get("COVERAGE_PROCESS_CONFIG"):
         import coverage  # noqa: PLC0415 - only where it is measured
