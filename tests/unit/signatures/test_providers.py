@@ -20,6 +20,7 @@ from relay.signatures.mac.row import Row, Signed
 from relay.signatures.mac.scheme import hmac_scheme
 from relay.signatures.providers.table import KNOWN
 from relay.signatures.timestamps import SECONDS
+from tests.support.rows import each
 from tests.unit.signatures.authority import RSA, ec_pem, ed25519_pem, pem
 from tests.unit.signatures.helpers import NOW, URL, parser, request, signed, swapped, verdict, without
 from tests.unit.signatures.provider_vectors import VECTORS
@@ -72,7 +73,7 @@ def test_no_two_providers_share_a_name() -> None:
         assert (provider.row is None) != (provider.token is None)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@each("name", PUBLISHED)
 def test_what_the_provider_published_verifies(name: str) -> None:
     """The row takes the provider's own signature, and refuses it for another body, secret or time."""
     vector = VECTORS[name]
@@ -94,7 +95,7 @@ def test_the_second_vectors_verify() -> None:
     assert verdict(built("sanity", [b"try-me"]), sent) == 0
 
 
-@pytest.mark.parametrize("name", SIGNING)
+@each("name", SIGNING)
 def test_both_secrets_verify_and_others_do_not(name: str) -> None:
     """What either of two secrets signed is taken, and the result tells which it was."""
     both = built(name, [OLD, NEW])
@@ -104,7 +105,7 @@ def test_both_secrets_verify_and_others_do_not(name: str) -> None:
     assert verdict(built(name), signed(built(name), b"")) == 0
 
 
-@pytest.mark.parametrize("name", SIGNING)
+@each("name", SIGNING)
 def test_a_changed_request_does_not_verify(name: str) -> None:
     """The body is signed, and so are the time, the id and the URL where the row says so."""
     made = built(name)
@@ -121,7 +122,7 @@ def test_a_changed_request_does_not_verify(name: str) -> None:
             assert verdict(made, request(BODY, moved, url=sent.url)) == "mismatch"
 
 
-@pytest.mark.parametrize("name", SIGNING)
+@each("name", SIGNING)
 def test_a_missing_header_is_told(name: str) -> None:
     """The signature, the time, the id and whatever else is signed must be there."""
     made = built(name)
@@ -134,7 +135,7 @@ def test_a_missing_header_is_told(name: str) -> None:
     assert verdict(made, request(BODY, unsigned, url=sent.url)) in {"malformed", "mismatch"}
 
 
-@pytest.mark.parametrize("name", TIMED)
+@each("name", TIMED)
 def test_a_stale_time_is_refused(name: str) -> None:
     """A signed time is taken within the row's tolerance, either way, which the file may change."""
     limit = row(name).tolerance
@@ -146,13 +147,13 @@ def test_a_stale_time_is_refused(name: str) -> None:
     assert verdict(built(name, tolerance=5000.0), signed(made, BODY, now=NOW - 4000)) == 0
 
 
-@pytest.mark.parametrize("name", [name for name in SIGNING if name not in TIMED])
+@each("name", [name for name in SIGNING if name not in TIMED])
 def test_without_a_tolerance_the_age_is_not_checked(name: str) -> None:
     """Where no time is signed, or nobody says how old it may be, an old request verifies."""
     assert verdict(built(name), signed(built(name), BODY, now=NOW - 10**6)) == 0
 
 
-@pytest.mark.parametrize("name", [name for name in SIGNING if row(name).unit is None])
+@each("name", [name for name in SIGNING if row(name).unit is None])
 def test_an_unstated_unit_is_not_read(name: str) -> None:
     """Where the provider does not say how its time is written, it is text that is signed, and no more."""
     assert not row(name).timed
@@ -160,7 +161,7 @@ def test_an_unstated_unit_is_not_read(name: str) -> None:
     assert verdict(built(name), signed(hmac_scheme(odd, [OLD]), BODY)) == 0
 
 
-@pytest.mark.parametrize("name", TOKENS)
+@each("name", TOKENS)
 def test_a_token_is_compared_and_proves_nothing_more(name: str) -> None:
     """A plain secret is taken from where the provider shows it, and never kept."""
     both = built(name, [OLD, NEW])

@@ -17,6 +17,7 @@ from relay import signatures
 from relay.errors import UsageError
 from relay.model import Request
 from relay.signatures.providers.table import KNOWN
+from tests.support.rows import each
 from tests.unit.signatures.helpers import (
     EXAMPLES,
     IN_BODY,
@@ -66,7 +67,7 @@ def test_every_kind_has_an_example() -> None:
     assert EXAMPLES.keys() == signatures.KINDS.keys() - {provider.name for provider in KNOWN}
 
 
-@pytest.mark.parametrize("kind", EXAMPLES)
+@each("kind", EXAMPLES)
 def test_every_kind_verifies_what_it_signs(kind: str) -> None:
     """A scheme and its signer agree, on JSON, forms and nothing at all."""
     made = scheme(kind)
@@ -74,7 +75,7 @@ def test_every_kind_verifies_what_it_signs(kind: str) -> None:
         assert verdict(made, signed(made, body)) == (None if kind == "none" else 0)
 
 
-@pytest.mark.parametrize("kind", SIGNING)
+@each("kind", SIGNING)
 @given(data=st.data())
 def test_a_body_with_one_byte_changed_does_not_verify(kind: str, data: st.DataObject) -> None:
     """Whatever byte of the body is changed, the signature is void."""
@@ -86,7 +87,7 @@ def test_a_body_with_one_byte_changed_does_not_verify(kind: str, data: st.DataOb
     assert verdict(made, request(changed, sent.headers, url=sent.url)) == "mismatch"
 
 
-@pytest.mark.parametrize("kind", SIGNING)
+@each("kind", SIGNING)
 def test_json_that_was_written_out_again_does_not_verify(kind: str) -> None:
     """The bytes are signed, not what they mean."""
     made = scheme(kind)
@@ -95,7 +96,7 @@ def test_json_that_was_written_out_again_does_not_verify(kind: str) -> None:
     assert verdict(made, request(again, sent.headers, url=sent.url)) == "mismatch"
 
 
-@pytest.mark.parametrize("kind", SECRETED)
+@each("kind", SECRETED)
 def test_both_of_two_secrets_verify_and_the_result_tells_which(kind: str) -> None:
     """While a secret rolls, requests made with the old and with the new one are taken."""
     first, second = EXAMPLES[kind]["secrets"], [other_secret(kind)]
@@ -106,7 +107,7 @@ def test_both_of_two_secrets_verify_and_the_result_tells_which(kind: str) -> Non
     assert verdict(old, signed(new, BODY)) == "mismatch"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in EXAMPLES if kind not in {"none", "microsoft-graph"}])
+@each("kind", [kind for kind in EXAMPLES if kind not in {"none", "microsoft-graph"}])
 def test_a_request_without_its_header_is_missing_it(kind: str) -> None:
     """No header, and an empty one, are refused as missing."""
     made = scheme(kind)
@@ -116,7 +117,7 @@ def test_a_request_without_its_header_is_missing_it(kind: str) -> None:
     assert verdict(made, request(BODY, empty, url=sent.url)) == "missing"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in EXAMPLES if kind != "none"])
+@each("kind", [kind for kind in EXAMPLES if kind != "none"])
 @given(value=st.binary(min_size=1, max_size=80))
 def test_whatever_stands_in_the_headers_is_refused_not_a_crash(kind: str, value: bytes) -> None:
     """Any bytes in any of the headers end in a refusal with a short word."""
@@ -129,7 +130,7 @@ def test_whatever_stands_in_the_headers_is_refused_not_a_crash(kind: str, value:
 
 
 @pytest.mark.parametrize("token", ["é".encode(), "é".encode("latin-1"), b"\xff\xfe", b"secret\xc3\xa9"])
-@pytest.mark.parametrize("kind", [kind for kind in EXAMPLES if kind not in {"none", *IN_BODY}])
+@each("kind", [kind for kind in EXAMPLES if kind not in {"none", *IN_BODY}])
 def test_a_token_beyond_ascii_is_a_mismatch(kind: str, token: bytes) -> None:
     """A token of other characters is compared as bytes and refused."""
     made = scheme(kind)
@@ -145,7 +146,7 @@ def test_a_secret_beyond_ascii_verifies() -> None:
         assert verdict(made, signed(made, BODY)) == 0
 
 
-@pytest.mark.parametrize("kind", TIMED)
+@each("kind", TIMED)
 @pytest.mark.parametrize(
     ("stamp", "expected"),
     [
@@ -171,7 +172,7 @@ def test_timestamps(kind: str, stamp: bytes, expected: int | str) -> None:
     assert verdict(scheme(kind), timed(kind, stamp)) == expected
 
 
-@pytest.mark.parametrize("kind", TIMED)
+@each("kind", TIMED)
 def test_a_missing_timestamp_is_refused(kind: str) -> None:
     """A request without its time does not verify."""
     made = scheme(kind)
@@ -186,7 +187,7 @@ def test_a_missing_timestamp_is_refused(kind: str) -> None:
             assert verdict(made, request(BODY, without(sent.headers, name))) == "missing"
 
 
-@pytest.mark.parametrize("kind", TIMED)
+@each("kind", TIMED)
 def test_the_time_is_signed(kind: str) -> None:
     """An old request does not become fresh by another timestamp."""
     made = scheme(kind)
@@ -196,7 +197,7 @@ def test_the_time_is_signed(kind: str) -> None:
     assert verdict(made, request(BODY, headers)) == "mismatch"
 
 
-@pytest.mark.parametrize("kind", TIMED)
+@each("kind", TIMED)
 def test_the_tolerance_is_an_option(kind: str) -> None:
     """A source may be stricter or laxer than 300 s."""
     sent = signed(scheme(kind), BODY, now=NOW - 400)
