@@ -50,7 +50,7 @@ class Journey:
     """What is posted to an example, a command after it, and the requests that come of it: HOST/PATH.
 
     replies  the statuses that paths answer first; all else is 200
-    tidy     a command that leaves nothing behind for the next example
+    tidy     a command that leaves nothing behind for the next example, where anything is left
     """
 
     posts: tuple[Post, ...]
@@ -303,7 +303,7 @@ def test_events_pass_through_an_example(example: str, world: World, relay: Relay
     came = [request.target.removeprefix("/") for request in world.downstream.requests]
     assert sorted(came) == sorted(journey.arrives)
     if journey.tidy:
-        relay.cli(*journey.tidy)
+        relay.cli(*journey.tidy, check=False)  # on a slow machine the next attempt has delivered it already
 
 
 def _request(world: World, host: str) -> dict[str, str]:
