@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from relay import __version__
-from relay.cli.output.text import clean
+from relay.cli.output.formats import clean
 from relay.errors import RelayError
 
 _WRONG = 2

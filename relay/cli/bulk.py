@@ -14,7 +14,7 @@ import typer
 
 from relay.cli import selection
 from relay.cli.output import render
-from relay.cli.output.text import counted
+from relay.cli.output.formats import counted
 from relay.errors import UsageError
 
 _T = TypeVar("_T")

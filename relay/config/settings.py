@@ -17,7 +17,7 @@ from relay.config.model import Network
 from relay.config.shape.addresses import network, url
 from relay.config.shape.scalars import Wrong, duration, shown
 from relay.errors import ConfigError
-from relay.times import TIMES, Times
+from relay.lease_times import TIMES, Times
 
 _PREFIX = "RELAY_"
 

@@ -15,9 +15,9 @@ from relay.dispatch.destination_states import Standings
 from relay.dispatch.gate import Gate
 from relay.errors import JournalUnavailable
 from relay.journal import Claim, Journal
+from relay.lease_times import Times
 from relay.process.clock import Clock
 from relay.telemetry import Telemetry
-from relay.times import Times
 
 _SHORTEST_SLEEP = 0.001
 """Seconds; the event loop's own timers are no finer, and may end early by less."""

@@ -24,10 +24,10 @@ from relay.dispatch.gate import Gate
 from relay.dispatch.shares import Shares
 from relay.errors import InternalFault, JournalUnavailable
 from relay.journal import Claim, Journal
+from relay.lease_times import TIMES, Times
 from relay.model import Delivery, Event, Standing
 from relay.process.clock import Clock
 from relay.telemetry import Telemetry
-from relay.times import TIMES, Times
 
 RELEASE_WITHIN = 1.0
 """Seconds that the end waits for a journal that takes no writes; the next process rescues then."""

@@ -11,9 +11,9 @@ from relay.dispatch.gate import Gate
 from relay.dispatch.shares import Shares
 from relay.errors import JournalUnavailable
 from relay.journal import Journal
+from relay.lease_times import Times
 from relay.process.clock import Clock
 from relay.telemetry import Telemetry
-from relay.times import Times
 
 
 class Follower:

@@ -18,8 +18,8 @@ from collections.abc import Iterable
 
 from relay.dispatch.gate import Gate
 from relay.journal import Look, Peer
+from relay.lease_times import Times
 from relay.limits import Share
-from relay.times import Times
 
 
 class Shares:

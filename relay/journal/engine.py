@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from relay.journal.faults import Fault
 from relay.journal.values import Pin
 from relay.journal.writes.rescue import Lease
-from relay.times import Times
+from relay.lease_times import Times
 
 T = TypeVar("T")
 

@@ -39,9 +39,9 @@ from relay.journal.writes import claim, destination_state, nodes, operate, settl
 from relay.journal.writes.rescue import Lease, rescue_dead
 from relay.journal.writes.retention import Early
 from relay.journal.writes.tx import BATCH, Tx
+from relay.lease_times import TIMES, Times
 from relay.model import Delivery, Outcome
 from relay.process.clock import Clock
-from relay.times import TIMES, Times
 
 T = TypeVar("T")
 

@@ -12,10 +12,10 @@ from relay.config import Retention
 from relay.dispatch import Dispatcher
 from relay.errors import JournalUnavailable, JournalUnreadable
 from relay.journal import Journal, Reader
+from relay.lease_times import TIMES, Times
 from relay.problems import Disk
 from relay.process.clock import Clock
 from relay.telemetry import Telemetry
-from relay.times import TIMES, Times
 
 
 class Chores:

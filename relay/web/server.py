@@ -17,7 +17,7 @@ from relay.service.reload import load, told_loaded
 from relay.service.service import Service
 from relay.telemetry import Telemetry
 from relay.web import ingress, operator
-from relay.web.descriptors import crowded_from
+from relay.web.file_descriptors import crowded_from
 from relay.web.protocol import ingress_protocol
 from relay.web.sockets import addresses, listen_private, listen_public
 from relay.web.uvicorn_server import Server, Signals, at_each, make_server, serve_until, settle_memory

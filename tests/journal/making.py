@@ -15,9 +15,9 @@ import psycopg
 import pytest
 
 from relay.journal import Entry, Journal, Settlement
+from relay.lease_times import TIMES, Times
 from relay.model import Attempt, Dedup, Delivery, DeliveryState, Event, Outcome
 from relay.process.clock import Clock
-from relay.times import TIMES, Times
 
 NOW = 1_700_000_000.0
 

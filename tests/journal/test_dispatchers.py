@@ -16,9 +16,9 @@ import httpx
 
 from relay.config import Configuration
 from relay.journal import Journal, Reader
+from relay.lease_times import TIMES, Times
 from relay.model import Delivery
 from relay.process.clock import Clock
-from relay.times import TIMES, Times
 from tests.unit.test_dispatch_dispatcher import Bench, Handler, event_of, loaded, ok, until
 
 SHORT = replace(TIMES, poll=0.2)

@@ -15,7 +15,7 @@ import pytest
 from relay.errors import JournalUnavailable
 from relay.journal import Journal, Reader, Rescued
 from relay.journal.writes import nodes
-from relay.times import TIMES
+from relay.lease_times import TIMES
 from tests.journal.making import NOW, Told, make_entry, make_settlement, only, opened, path_of
 
 pytestmark = only("sqlite", "on PostgreSQL a node's life is its row")

@@ -22,11 +22,11 @@ from relay.config import load
 from relay.dispatch import AttemptRunner, Bodies, Dispatcher
 from relay.egress import Egress
 from relay.journal import Journal, Reader
+from relay.lease_times import TIMES, Times
 from relay.process.body_memory import BodyMemory
 from relay.process.clock import Clock
 from relay.service.housekeeping import Chores
 from relay.telemetry import Notice, Telemetry
-from relay.times import TIMES, Times
 from tests.support.journals import prepare
 
 CONFIG = """

@@ -22,12 +22,12 @@ from relay.dispatch.gate import Gate
 from relay.egress import Egress
 from relay.errors import JournalUnavailable
 from relay.journal import Entry, Journal
+from relay.lease_times import TIMES, Times
 from relay.limits import Share
 from relay.model import Decision, Delivery, Event, Outcome, Standing
 from relay.process.body_memory import BodyMemory
 from relay.process.clock import Clock
 from relay.telemetry import Telemetry
-from relay.times import TIMES, Times
 from tests.support.journals import prepare
 
 Handler = Callable[[httpx.Request], Awaitable[httpx.Response]]

@@ -9,9 +9,9 @@ import pytest
 from relay.dispatch.gate import Gate
 from relay.dispatch.shares import Shares
 from relay.journal import Look, Peer
+from relay.lease_times import TIMES
 from relay.limits import Share
 from relay.model import Standing
-from relay.times import TIMES
 from tests.unit.test_dispatch_gate import NOW, destination
 
 

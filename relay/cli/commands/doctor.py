@@ -17,8 +17,8 @@ import typer
 from relay.cli.open import load_settings, todays_file
 from relay.cli.options import ConfigOption, JournalOption, JsonOption
 from relay.cli.output import render
+from relay.cli.output.formats import clean, counted, iso, moment, relative, size
 from relay.cli.output.render import Column
-from relay.cli.output.text import clean, counted, iso, moment, relative, size
 from relay.errors import ConfigError, JournalError
 
 if TYPE_CHECKING:

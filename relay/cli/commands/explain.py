@@ -16,8 +16,8 @@ from relay.cli import selection
 from relay.cli.open import reading, todays_file
 from relay.cli.options import ConfigOption, JournalOption, JsonOption
 from relay.cli.output import render
+from relay.cli.output.formats import clean, counted, moment
 from relay.cli.output.render import Line
-from relay.cli.output.text import clean, counted, moment
 
 if TYPE_CHECKING:
     from relay.config import Configuration

@@ -15,7 +15,7 @@ from relay.cli.commands import explain
 from relay.cli.open import load_settings
 from relay.cli.options import ConfigOption, JournalOption
 from relay.cli.output import render
-from relay.cli.output.text import clean, counted
+from relay.cli.output.formats import clean, counted
 from relay.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:

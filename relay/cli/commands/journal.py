@@ -18,7 +18,7 @@ from relay.cli.commands.status_ledger import show_ledger, show_losses
 from relay.cli.open import load_settings, now_of, reading, writing
 from relay.cli.options import DryRunOption, JournalOption, YesOption, point_in_time
 from relay.cli.output import render
-from relay.cli.output.text import counted
+from relay.cli.output.formats import counted
 from relay.errors import UsageError
 
 if TYPE_CHECKING:

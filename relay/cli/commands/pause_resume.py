@@ -11,9 +11,9 @@ import typer
 from relay.cli.open import file_destinations, reading, writing
 from relay.cli.options import ConfigOption, JournalOption
 from relay.cli.output import render
-from relay.cli.output.text import clean, counted
+from relay.cli.output.formats import clean, counted
 from relay.cli.output.waits import kept_back
-from relay.cli.taken import all_have_taken
+from relay.cli.wait_until_taken import all_have_taken
 from relay.errors import UsageError
 
 if TYPE_CHECKING:

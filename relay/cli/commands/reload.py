@@ -10,7 +10,7 @@ import typer
 
 from relay.cli.open import load_settings, reading, writing
 from relay.cli.options import ConfigOption, JournalOption
-from relay.cli.output.text import clean
+from relay.cli.output.formats import clean
 
 if TYPE_CHECKING:
     from relay.journal import NodeStatus, Reader

@@ -29,8 +29,8 @@ from relay.cli.options import (
     YesOption,
 )
 from relay.cli.output import render
+from relay.cli.output.formats import counted
 from relay.cli.output.made_due import MadeDue
-from relay.cli.output.text import counted
 from relay.errors import UsageError
 from relay.model import Delivery, DeliveryState
 

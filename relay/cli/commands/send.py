@@ -16,7 +16,7 @@ import typer
 from relay.cli.open import load_settings
 from relay.cli.options import ConfigOption
 from relay.cli.output import render
-from relay.cli.output.text import decoded
+from relay.cli.output.formats import decoded
 from relay.errors import UsageError
 from relay.model import Headers
 

@@ -85,9 +85,9 @@ def serve(
         max_backlog=max_backlog,
     )
     if settings.workers > 1:
-        from relay.web import supervisor  # without the service: it runs in the workers
+        from relay.web import parent_process  # without the service: it runs in the workers
 
-        raise typer.Exit(supervisor.supervise(settings, watch=watch))
+        raise typer.Exit(parent_process.supervise(settings, watch=watch))
     from relay.web import server
 
     raise typer.Exit(server.serve(settings, watch=watch))

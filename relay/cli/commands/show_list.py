@@ -28,11 +28,12 @@ from relay.cli.options import (
     UntilOption,
     make_filter,
 )
-from relay.cli.output import render, timeline
+from relay.cli.output import render
+from relay.cli.output import show as timeline
 from relay.cli.output.contents import Contents
+from relay.cli.output.formats import moment, relative, size
 from relay.cli.output.render import Column
 from relay.cli.output.sent import Requests
-from relay.cli.output.text import moment, relative, size
 from relay.cli.output.waits import waiting_for, waits_for
 from relay.errors import UsageError
 from relay.model import Delivery, DeliveryState, Event

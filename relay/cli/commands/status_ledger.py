@@ -11,8 +11,8 @@ import typer
 from relay.cli.open import file_destinations, reading
 from relay.cli.options import ConfigOption, JournalOption, JsonOption
 from relay.cli.output import render
+from relay.cli.output.formats import clean, counted, iso, moment, per, relative, size
 from relay.cli.output.render import Column
-from relay.cli.output.text import clean, counted, iso, moment, per, relative, size
 from relay.model import Standing
 
 if TYPE_CHECKING:

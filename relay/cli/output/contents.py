@@ -6,8 +6,8 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from relay.cli.output.formats import clean, decoded, size
 from relay.cli.output.render import Line
-from relay.cli.output.text import clean, decoded, size
 from relay.model import Headers
 
 _LONGEST = 4_096

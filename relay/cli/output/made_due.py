@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from relay.cli.output.text import clean
+from relay.cli.output.formats import clean
 from relay.cli.output.waits import bound_by, gone, in_lane, kept_back
 from relay.model import DeliveryState
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from relay.cli.output.text import clean
+from relay.cli.output.formats import clean
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from relay.cli.output.text import clean, counted, moment, per, relative
+from relay.cli.output.formats import clean, counted, moment, per, relative
 from relay.model import Delivery, DeliveryState, Standing
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from relay.journal.postgres.refusal import ask_for_locks, forbidden, holders
 from relay.journal.postgres.size import bytes_in_use, bytes_on_disk
 from relay.journal.values import Pin
 from relay.journal.writer.watchdog import Watchdog
-from relay.times import Times
+from relay.lease_times import Times
 
 T = TypeVar("T")
 

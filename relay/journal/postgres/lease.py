@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from relay.journal.tables.schema import node as _node
 from relay.journal.writes import nodes
 from relay.journal.writes.tx import Tx
-from relay.times import TIMES, Times
+from relay.lease_times import TIMES, Times
 
 SERVER_TIME: sa.ColumnClause[float] = sa.literal_column(
     "extract(epoch FROM clock_timestamp())::float8", sa.Double

@@ -37,7 +37,7 @@ from relay.journal.sqlite.locks import (
 )
 from relay.journal.sqlite.long_readers import foreign_writer, size_of_log
 from relay.journal.sqlite.open_files import Misplaced, OpenFiles
-from relay.times import Times
+from relay.lease_times import Times
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from relay.journal.sqlite.locks import NodeFile, beside, is_alive
 from relay.journal.tables.schema import node as _node
 from relay.journal.writes import nodes
 from relay.journal.writes.tx import Tx
+from relay.lease_times import Times
 from relay.process.clock import uptime
-from relay.times import Times
 
 
 class FileLease:

@@ -10,7 +10,7 @@ import pytest
 
 from relay.cli.output.contents import Contents, body_json
 from relay.cli.output.sent import Requests
-from relay.cli.output.timeline import Journey, journey_json, lines
+from relay.cli.output.show import Journey, journey_json, lines
 from relay.model import Delivery, Event, EventState, Rendered
 
 NOW = 1_800_000_000.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from relay.cli import taken
+from relay.cli import wait_until_taken
 from relay.cli.app import app
 from relay.journal import Entry, Journal, Reader
 from relay.model import Delivery
@@ -116,7 +116,7 @@ def test_a_pause_waits_for_every_process_and_names_who_has_not_taken_it(
     run: Run, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the time from which that one can begin nothing more; asked again, the same."""
-    monkeypatch.setattr(taken, "WITHIN", 0.2)
+    monkeypatch.setattr(wait_until_taken, "WITHIN", 0.2)
     with served(url, 0) as (journal, clock):
         store(journal, clock.now(), is_delivered=False)
         is_at(url, 0)

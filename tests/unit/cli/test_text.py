@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.cli.output.text import clean, counted, first_line, iso, moment, relative, size, span
+from relay.cli.output.formats import clean, counted, first_line, iso, moment, relative, size, span
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from relay.cli.output.timeline import Journey, journey_json, lines
+from relay.cli.output.show import Journey, journey_json, lines
 from relay.model import Attempt, Delivery, DeliveryState, Event, EventState, Outcome
 
 NOW = 1_800_000_000.0

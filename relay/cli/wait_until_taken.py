@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from relay.cli.output import render
-from relay.cli.output.text import clean, moment, relative
-from relay.times import TIMES
+from relay.cli.output.formats import clean, moment, relative
+from relay.lease_times import TIMES
 
 if TYPE_CHECKING:
     from relay.journal import NodeStatus, Reader

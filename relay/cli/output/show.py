@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from relay.cli.output.contents import NOTHING, Contents, body_json, headers_json
-from relay.cli.output.render import Line
-from relay.cli.output.sent import Request
-from relay.cli.output.text import (
+from relay.cli.output.formats import (
     clean,
     counted,
     decoded,
@@ -21,6 +19,8 @@ from relay.cli.output.text import (
     size,
     span,
 )
+from relay.cli.output.render import Line
+from relay.cli.output.sent import Request
 from relay.model import Attempt, Delivery, DeliveryState, Event, EventState, Outcome
 
 Json = dict[str, object]
