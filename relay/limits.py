@@ -1,23 +1,8 @@
-"""Limits by count: slots, tokens and failures in a row. Pure: no clock, no I/O; `now` is in seconds."""
+"""Limits by count: slots, tokens, bytes. Pure: no clock, no I/O; `now` is in seconds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from relay.model import Outcome
-
-_SERVER_ERRORS = 500
-_TOO_MANY_REQUESTS = 429
-_SILENT = frozenset({Outcome.TRANSFORM_ERROR, Outcome.EXPIRED, Outcome.BACKLOG_FULL, Outcome.INTERRUPTED})
-"""Outcomes of attempts that never reached out, or whose end nobody saw."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerPolicy:
-    """So many `failures` one after another open the breaker; then one probe every `cooldown` seconds."""
-
-    failures: int = 10
-    cooldown: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,28 +25,6 @@ class Share:
         if not self.divides(limit):
             return limit
         return limit // self.nodes + (self.rank < limit % self.nodes)
-
-
-def reached_out(outcome: Outcome) -> bool:
-    """Whether an attempt that ended so was sent to its destination."""
-    return outcome not in _SILENT
-
-
-def uses_probe(outcome: Outcome) -> bool:
-    """Whether an attempt that ended so may have reached its destination, and so was a probe of it."""
-    return reached_out(outcome) or outcome is Outcome.INTERRUPTED
-
-
-def is_failure(outcome: Outcome, status: int | None) -> bool | None:
-    """Whether an attempt speaks against its destination; None where it says nothing of it.
-
-    Without an answer it does, and so do 5xx and 429. Any other answer shows that somebody is there.
-    """
-    if outcome in _SILENT:
-        return None
-    if outcome is Outcome.HTTP_STATUS:
-        return status is None or status >= _SERVER_ERRORS or status == _TOO_MANY_REQUESTS
-    return outcome is not Outcome.DELIVERED
 
 
 @dataclass(slots=True)
@@ -123,21 +86,6 @@ class Budget:
     def give(self, count: int) -> None:
         """Count bytes out."""
         self.used -= count
-
-
-@dataclass(slots=True)
-class Breaker:
-    """Counts failures that follow one another."""
-
-    policy: BreakerPolicy | None
-    failures: int = 0
-
-    def count(self, failed: bool | None) -> bool:  # noqa: FBT001 - the answer of `is_failure`
-        """Count an attempt; True where it is time to open. What says nothing changes nothing."""
-        if failed is None:
-            return False
-        self.failures = self.failures + 1 if failed else 0
-        return self.policy is not None and self.failures >= self.policy.failures
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import assert_never
 
 from relay import retry
+from relay.breaker import BreakerPolicy
 from relay.config.compiler import Compiler
 from relay.config.model import (
     ApiKeyAuth,
@@ -24,7 +25,6 @@ from relay.config.model import (
 from relay.config.shape import destinations as written
 from relay.config.shape import outbound, routes
 from relay.config.shape.urls import UNSET_URL
-from relay.limits import BreakerPolicy
 from relay.routing import Order
 
 

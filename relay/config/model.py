@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from relay import retry
+from relay.breaker import BreakerPolicy
 from relay.expressions import Program, Template, View
-from relay.limits import BreakerPolicy
 from relay.model import Headers, indexed, route_id
 from relay.routing import Order, Route, key_text
 from relay.signatures import Scheme

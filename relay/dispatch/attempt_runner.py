@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from relay.breaker import reached_out
 from relay.config import Configuration, Destination, Source
 from relay.dispatch.gate import Gate
 from relay.egress import AttemptInput, Egress, Result
 from relay.errors import ExpressionError, JournalUnavailable, RelayError
 from relay.expressions import View
 from relay.journal import Journal, Settlement
-from relay.limits import reached_out
 from relay.model import Attempt, Decision, Delivery, DeliveryState, Event, Outcome, Rendered, Standing
 from relay.process.clock import Clock
 from relay.retry import Verdict, decide

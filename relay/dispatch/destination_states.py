@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
 
+from relay.breaker import is_failure, uses_probe
 from relay.dispatch.attempt_runner import Tried
 from relay.dispatch.gate import Gate
 from relay.journal import Journal, StateChange
 from relay.lease_times import Times
-from relay.limits import is_failure, uses_probe
 from relay.model import Delivery, Standing
 from relay.process.clock import Clock
 from relay.telemetry import Telemetry

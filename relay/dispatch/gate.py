@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from relay.breaker import Breaker, is_failure
 from relay.config import Destination
-from relay.limits import Breaker, Bucket, Share, Slots, is_failure
+from relay.limits import Bucket, Share, Slots
 from relay.model import Outcome, Standing
 
 BURST_SECONDS = 0.1

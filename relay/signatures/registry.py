@@ -8,12 +8,13 @@ from types import MappingProxyType
 from typing import Final
 
 from relay.signatures.mac.custom import HMAC
-from relay.signatures.mac.row import ROWS, Row
+from relay.signatures.mac.row import Row
 from relay.signatures.mac.scheme import hmac_scheme
 from relay.signatures.options import SAMPLE, SECRETS, KindInfo, Option, OptionType, tolerance
 from relay.signatures.providers import (
     with_handshake,
 )
+from relay.signatures.providers.most_used import ROWS
 from relay.signatures.providers.table import KNOWN, Provider
 from relay.signatures.sample_secrets import sample
 from relay.signatures.scheme import Scheme

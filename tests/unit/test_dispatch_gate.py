@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from relay.breaker import BreakerPolicy
 from relay.config import Destination, Timeout
 from relay.config.model import Http, Success
 from relay.dispatch.gate import Gate
 from relay.expressions import compile_template
-from relay.limits import BreakerPolicy, Share
+from relay.limits import Share
 from relay.model import Outcome, Standing
 from relay.retry import Policy
 

@@ -8,10 +8,11 @@ from functools import partial
 
 import pytest
 
+from relay.breaker import is_failure
 from relay.egress import Egress, Result
 from relay.egress.http.connections import ALL_HEADS, FREE_HEAD, LONGEST_HEAD, MOST_FRAMING
 from relay.egress.http.transport import AiohttpTransport
-from relay.limits import Budget, is_failure
+from relay.limits import Budget
 from relay.model import Outcome
 from tests.unit.egress_helpers import OK, Server, attempt, listening, rules, saying
 

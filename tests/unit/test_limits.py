@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.limits import Breaker, BreakerPolicy, Bucket, Share, Slots, is_failure
+from relay.breaker import Breaker, BreakerPolicy, is_failure
+from relay.limits import Bucket, Share, Slots
 from relay.model import Outcome
 
 NOW = 1_760_000_000.25

@@ -19,6 +19,12 @@ from relay.journal.writes.settle import settle_many, settle_one, settle_plainly
 from relay.journal.writes.tx import Tx
 from relay.model import Attempt, Dedup, Delivery, DeliveryState, Event, Outcome
 
+MOST_JOBS = 256
+"""Jobs that one transaction commits at most."""
+
+MOST_BYTES = 16 * 1024 * 1024
+"""Bytes of bodies after which no more jobs join a batch."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:

@@ -23,7 +23,7 @@ from relay.journal.tables.statements import Statements
 from relay.journal.values import Entry, Settlement
 from relay.journal.writer import batch
 from relay.journal.writer.availability import Availability
-from relay.journal.writer.batch import Alone, refusal
+from relay.journal.writer.batch import MOST_BYTES, MOST_JOBS, Alone, refusal
 from relay.journal.writer.counters import Tally
 from relay.journal.writer.jobs import Ends, Job, Work, give_up, hand_out, owned_by, resolve, size_of
 from relay.journal.writer.kept import Kept
@@ -34,8 +34,6 @@ from relay.journal.writes.rescue import Lease
 from relay.journal.writes.tx import Mismatch, Sums, Tx
 from relay.process.clock import Clock
 
-_MOST_JOBS = 256
-_MOST_BYTES = 16 * 1024 * 1024
 _GRACE = 0.5
 """Seconds that an append whose time is up, but which is being written just now, waits for the truth."""
 
@@ -226,7 +224,7 @@ class Writer:
                 else:
                     jobs.append(job)
                     size += size_of(job.work)
-                if len(jobs) >= _MOST_JOBS or size >= _MOST_BYTES:
+                if len(jobs) >= MOST_JOBS or size >= MOST_BYTES:
                     break
                 job = self._queue.get_nowait()
         except queue.Empty:

@@ -13,7 +13,9 @@ from relay.signatures.event_fields import InBody, InHeader
 from relay.signatures.greetings import twitch_challenge
 from relay.signatures.keys import BASE64, BASE64URL, raw
 from relay.signatures.mac.header_layout import Fields, Listed
-from relay.signatures.mac.row import ROWS, STANDARD_WEBHOOKS, Row
+from relay.signatures.mac.row import Row
+from relay.signatures.mac.standard_webhooks import STANDARD_WEBHOOKS
+from relay.signatures.providers.most_used import ROWS
 from relay.signatures.providers.provider import SAMPLES, Provider, mac
 from relay.signatures.timestamps import ISO, MILLISECONDS, SECONDS_OR_MILLISECONDS
 

@@ -9,8 +9,8 @@ from typing import Final
 from relay.errors import SignatureError
 from relay.model import Headers, Request
 from relay.signatures.event_fields import InBody, InHeader
-from relay.signatures.mac.row import STANDARD_WEBHOOKS
 from relay.signatures.mac.scheme import HmacScheme, hmac_scheme, identity_headers
+from relay.signatures.mac.standard_webhooks import STANDARD_WEBHOOKS
 from relay.signatures.scheme import Outgoing, Scheme, Verified
 from relay.signatures.schemes.shared_secret import HeaderCarrier, TokenScheme
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from relay.breaker import BreakerPolicy
 from relay.config import (
     ApiKeyAuth,
     Auth,
@@ -15,7 +16,6 @@ from relay.config import (
     Email,
     OAuth2Auth,
 )
-from relay.limits import BreakerPolicy
 from relay.model import Request
 from relay.signatures import build
 from tests.unit.config.conftest import VIEW, Load, http_of
