@@ -90,7 +90,9 @@ async def test_a_probe_that_was_sent_is_the_only_one_for_its_time(
         for number in range(20):
             await bench.store(number, "one", route="good" if number == 10 else "bad")
         await journal.resume("one")
-        await until(lambda: journal.backlogs()["one"] == 10 and not bench.dispatcher.held)
+        await until(
+            lambda: bool(bench.sent) and journal.backlogs()["one"] == 10 and not bench.dispatcher.held
+        )
         assert (await journal.probe("one", next_probe_at=0.0)).claims == []
         assert journal.backlogs()["one"] == 10
         assert bench.sent == ["one"]
