@@ -98,6 +98,11 @@ class View(Protocol):
         """Let go."""
 
 
-def words_of(error: Exception) -> str:
-    """What the driver said, on one line, without the statement and its values: these are the senders'."""
-    return " ".join(str(getattr(error, "orig", None) or error).split())
+def error_text(error: Exception) -> str:
+    """What the driver reported, on one line, without the statement and its values: these are the senders'.
+
+    PostgreSQL's DETAIL shows the row that was refused, so only the first line of its report is taken.
+    """
+    found = getattr(error, "orig", None) or error
+    primary = getattr(getattr(found, "diag", None), "message_primary", None)
+    return " ".join(str(primary or found).split())

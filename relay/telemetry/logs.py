@@ -21,6 +21,7 @@ MASK = "[masked]"
 
 _SENSITIVE = re.compile(r"secret|token|authorization|password|signature|cookie", re.IGNORECASE)
 
+_DETAIL = re.compile(r"(?m)^(DETAIL:\s*).*$")
 _CREDENTIAL = re.compile(
     r"""
       (?P<name>(?:secret|token|password|signature|api[_-]?key)[\w.-]{0,32}=)[^\s&;,'"]+
@@ -114,7 +115,11 @@ def _redacted(value: object, depth: int = 8) -> object:
 
 
 def masked(text: str) -> str:
-    """Free text without the credentials that common marks give away: `token=`, `Bearer`, `user:word@`."""
+    """Free text without the credentials that common marks give away: `token=`, `Bearer`, `user:word@`.
+
+    Nor does it have the DETAIL of PostgreSQL's reports, which shows the row that was refused.
+    """
+    text = _DETAIL.sub(rf"\1{MASK}", text) if "DETAIL:" in text else text
     return _CREDENTIAL.sub(lambda found: f"{found[found.lastgroup or 0]}{MASK}", text)
 
 

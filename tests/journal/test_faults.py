@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from relay.errors import InternalFault, JournalUnavailable
+from relay.errors import InternalFault, JournalUnavailable, RowRefused
 from relay.journal import Entry, Journal, Reader, Receipt, Settled
 from relay.journal.tables import rows as codec
 from relay.journal.writer import kept
@@ -139,6 +139,17 @@ async def test_a_trigger_that_minds_one_row_refuses_that_one_alone(
     await journal.append(entries[7])
     assert len(reader.events(limit=100)) == 32
     assert hooks.troubles == []
+
+
+@only("postgresql", "SQLite names the constraint alone")
+async def test_what_a_database_reports_of_a_row_shows_nothing_of_it(journal: Journal, engine: str) -> None:
+    """Neither its sender nor a log line gets what PostgreSQL shows of the row that it refused."""
+    with by_hand(engine) as hand:
+        hand.execute("ALTER TABLE event ADD CONSTRAINT honest CHECK (type <> 'canary')")
+    event = make_event("billing", type="canary")
+    with pytest.raises(RowRefused, match="honest") as refused:
+        await journal.append(Entry(event=event, deliveries=(make_delivery(event),)))
+    assert "Failing row" not in str(refused.value)
 
 
 async def test_the_end_of_an_attempt_waits_for_a_journal_that_refuses_it(

@@ -647,3 +647,9 @@ def test_cut_keeps_what_fits() -> None:
     assert cut(None) is None
     assert cut("x" * 256) == "x" * 256
     assert cut("x" * 257) == "x" * 255 + "…"
+
+
+def test_no_row_that_postgresql_refused_is_shown() -> None:
+    """Its DETAIL has the row's values; what the report says besides stays."""
+    report = "CheckViolation: new row\nDETAIL:  Failing row contains (1, canary).\nCONTEXT: a trigger"
+    assert masked(report) == "CheckViolation: new row\nDETAIL:  [masked]\nCONTEXT: a trigger"

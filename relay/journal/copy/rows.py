@@ -15,7 +15,7 @@ from psycopg import sql
 from relay.errors import JournalRefused, JournalUnavailable
 from relay.journal.copy import progress
 from relay.journal.copy.progress import Copied, Place, Told
-from relay.journal.engine import words_of
+from relay.journal.engine import error_text
 from relay.journal.postgres.engine import Address, PostgresEngine, is_rows_fault
 from relay.journal.postgres.opening import upgrade_database
 from relay.journal.reads.ledger import read_ledger
@@ -61,7 +61,7 @@ def copy_file(path: Path, target: str, told: Told) -> Copied | None:
         return _Copying(path, engine, copy=copy, place=place, told=told).run()
     except _FAULTS as error:
         raise JournalUnavailable(
-            f"the copy stopped: {words_of(error)}. Run the same command again: it goes on where it was"
+            f"the copy stopped: {error_text(error)}. Run the same command again: it goes on where it was"
         ) from error
     finally:
         engine.abandon()
@@ -221,7 +221,7 @@ def _each(connection: sa.Connection, table: sa.Table, rows: list[_Row]) -> int:
                     if column.primary_key or column.name == "id"
                 )
                 raise JournalRefused(
-                    f"PostgreSQL refuses a row of {table.name} ({key}): {words_of(error)}. All before it is"
+                    f"PostgreSQL refuses a row of {table.name} ({key}): {error_text(error)}. All before it is"
                     " copied; mend or remove that row in the old journal and run the same command again"
                 ) from error
             left_out += 1

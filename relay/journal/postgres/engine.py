@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 
 from relay.errors import JournalRefused, JournalUnreadable
-from relay.journal.engine import words_of
+from relay.journal.engine import error_text
 from relay.journal.faults import Fault
 from relay.journal.postgres.lease import RowLease, living, server_time
 from relay.journal.postgres.long_transactions import oldest_transactions
@@ -321,7 +321,7 @@ class PostgresView:
                 yield connection
         except (sa.exc.DBAPIError, psycopg.Error, UnicodeError) as error:
             raise JournalUnreadable(
-                f"the journal {self._address} cannot be read: {words_of(error)}"
+                f"the journal {self._address} cannot be read: {error_text(error)}"
             ) from error
 
     def alive(self, connection: sa.Connection) -> set[str]:

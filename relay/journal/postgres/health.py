@@ -9,7 +9,7 @@ import psycopg
 import sqlalchemy as sa
 
 from relay.journal import findings
-from relay.journal.engine import words_of
+from relay.journal.engine import error_text
 from relay.journal.findings import Finding, probed
 from relay.journal.postgres.engine import Address, PostgresEngine
 from relay.journal.postgres.lease import SERVER_TIME, living
@@ -84,7 +84,7 @@ def _settings(address: Address) -> Iterator[Finding]:
     try:
         found = engine.write(_settings_of)
     except (sa.exc.SQLAlchemyError, psycopg.Error, OSError) as error:
-        yield Finding(about="settings", ok=False, says=f"cannot be asked for: {words_of(error)}")
+        yield Finding(about="settings", ok=False, says=f"cannot be asked for: {error_text(error)}")
         return
     finally:
         engine.abandon()

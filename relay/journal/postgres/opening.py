@@ -12,7 +12,7 @@ import psycopg
 import sqlalchemy as sa
 
 from relay.errors import JournalRefused
-from relay.journal.engine import words_of
+from relay.journal.engine import error_text
 from relay.journal.postgres.engine import LOCKED, Address, PostgresEngine, PostgresView, sqlstate
 from relay.journal.postgres.indexes import make_indexes
 from relay.journal.postgres.lease import living
@@ -135,4 +135,4 @@ def _missing(address: Address) -> JournalRefused:
 
 
 def _unusable(address: Address, error: Exception) -> JournalRefused:
-    return JournalRefused(f"the journal {address} cannot be opened: {words_of(error)}")
+    return JournalRefused(f"the journal {address} cannot be opened: {error_text(error)}")

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from relay.journal.engine import words_of
+from relay.journal.engine import error_text
 from relay.journal.faults import Fault
 from relay.journal.sqlite import file_in_use
 from relay.journal.sqlite.faults import fault_of
@@ -189,7 +189,7 @@ class SqliteEngine:
             raise
         except sa.exc.OperationalError as error:
             if fault_of(error) is Fault.BUSY and (writer := foreign_writer(self.path)) is not None:
-                raise LockTimeout(f"{words_of(error)} for over {BUSY_TIMEOUT:g} s by {writer}") from error
+                raise LockTimeout(f"{error_text(error)} for over {BUSY_TIMEOUT:g} s by {writer}") from error
             raise
         except OSError:
             self._files.require()  # where the lock cannot be made again, this is why

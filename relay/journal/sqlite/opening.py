@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from relay.errors import JournalRefused, MayLack
-from relay.journal.engine import words_of
+from relay.journal.engine import error_text
 from relay.journal.sqlite import file_in_use
 from relay.journal.sqlite.engine import SqliteEngine, last_seqs, make_engine
 from relay.journal.sqlite.high_water_mark import Mark, read_mark
@@ -88,7 +88,7 @@ def check(path: Path, *, to_write: bool = False) -> int:
     except (sa.exc.DatabaseError, sqlite3.Error, versioning.NoJournal) as error:
         if "locked" in str(error):
             raise
-        raise _lost(path, f"cannot be read as a journal ({words_of(error)})") from error
+        raise _lost(path, f"cannot be read as a journal ({error_text(error)})") from error
     finally:
         engine.dispose()
     versioning.refuse_newer(path, facts)
@@ -223,4 +223,4 @@ def _unusable(path: Path, error: Exception) -> JournalRefused:
             f"the journal's folder {folder} is not writable for this user: change its owner, or set"
             " RELAY_JOURNAL to a place that is (SQLite needs to create files beside the journal)"
         )
-    return JournalRefused(f"the journal {path} cannot be opened: {words_of(error)}")
+    return JournalRefused(f"the journal {path} cannot be opened: {error_text(error)}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from relay.errors import JournalUnreadable
-from relay.journal.engine import words_of
+from relay.journal.engine import error_text
 from relay.journal.sqlite.engine import make_engine
 from relay.journal.sqlite.lease import living, time_of
 from relay.journal.sqlite.locks import RESERVE, beside, descriptors_ran_out, identity_of
@@ -40,7 +40,7 @@ class SqliteView:
             with self._engine.connect() as connection:
                 yield connection
         except (sa.exc.DatabaseError, sqlite3.Error) as error:
-            why = descriptors_ran_out() or words_of(error)
+            why = descriptors_ran_out() or error_text(error)
             raise JournalUnreadable(f"the journal {self._path} cannot be read: {why}") from error
 
     def alive(self, connection: sa.Connection) -> set[str]:

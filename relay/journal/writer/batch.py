@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from relay.errors import InternalFault, JournalUnavailable, RelayError, RowRefused
-from relay.journal.engine import words_of
+from relay.journal.engine import error_text
 from relay.journal.faults import Fault, FaultOf
 from relay.journal.values import Entry, Settlement
 from relay.journal.writer.jobs import Ends, Job, Work, deliveries_of, rank
@@ -94,11 +94,11 @@ def refusal(work: Work, failure: Failure, *, bare: bool) -> Exception:
         return error
     match failure.fault:
         case Fault.ROW if isinstance(work, Entry):
-            return RowRefused(f"the engine refuses this row: {words_of(error)}")
+            return RowRefused(f"the engine refuses this row: {error_text(error)}")
         case Fault.ROW if not isinstance(work, Settlement):
             return error
         case Fault.STATEMENT | Fault.OUTAGE | Fault.BUSY:
-            return JournalUnavailable(f"the journal cannot write this: {words_of(error)}")
+            return JournalUnavailable(f"the journal cannot write this: {error_text(error)}")
         case Fault.ROW | Fault.OURS:
             return error if bare else _fault(error)
 

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from relay.errors import JournalUnavailable, RelayError
-from relay.journal.engine import Engine, words_of
+from relay.journal.engine import Engine, error_text
 from relay.journal.faults import Fault, report_here, tell
 from relay.journal.hooks import Hooks
 from relay.journal.tables.facts import put_fact
@@ -365,7 +365,7 @@ class Writer:
         job, failure = alone.job, alone.failure
         # That the engine refuses a sender's values is the sender's to hear, and nobody else's.
         if failure is not None and failure.fault is Fault.STATEMENT and job.keep:
-            self._kept.hold_back(job, words_of(failure.error))
+            self._kept.hold_back(job, error_text(failure.error))
             return []
         is_theirs = (
             failure is not None and failure.fault is Fault.ROW and not isinstance(job.work, Settlement)
@@ -381,7 +381,7 @@ class Writer:
         fault = self._engine.fault_of(error)
         if fault is Fault.OURS:
             self._report(error)
-        self._availability.failure = f"the journal cannot be written: {words_of(error)}"
+        self._availability.failure = f"the journal cannot be written: {error_text(error)}"
         self._probe_at = time.monotonic() + self._tick
         if fault is not Fault.BUSY:
             self._engine.discard()
